@@ -1,0 +1,1 @@
+"""The index: segments, their store, exact search, filters and updates."""
