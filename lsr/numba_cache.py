@@ -1,0 +1,67 @@
+"""Where numba keeps compiled kernels, decided before numba is imported."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import platformdirs
+
+#: The folder of the house; kernels live in its subfolder `numba`.
+CACHE_VARIABLE = "LSR_CACHE"
+NUMBA_VARIABLE = "NUMBA_CACHE_DIR"
+
+
+def prepare(package_folders: Iterable[Path] | None = None) -> Path | None:
+    """Choose a folder for compiled kernels that can be written, or None for numba's own choice.
+
+    None means that `NUMBA_CACHE_DIR` was set by the user, or that `__pycache__` beside each module
+    can be written, which is where numba puts kernels by itself. Otherwise `NUMBA_CACHE_DIR` is
+    set to the first that can be written of `$LSR_CACHE/numba`, the user's cache folder and a new
+    temporary folder (kernels are then compiled anew by each process). Call it before numba is
+    imported: numba reads the variable once, and raises at import of a cached kernel when it
+    finds no folder (numba issue 4032). `package_folders` are the folders that hold kernels.
+    """
+    if os.environ.get(NUMBA_VARIABLE):
+        return None
+    folders = list(package_folders) if package_folders is not None else [_kernel_folder()]
+    chosen = choose(folders)
+    if chosen is not None:
+        os.environ[NUMBA_VARIABLE] = str(chosen)
+    return chosen
+
+
+def choose(folders: Iterable[Path], writable: Callable[[Path], bool] | None = None) -> Path | None:
+    """Return the folder to hand to numba for modules in `folders`, None when it needs none.
+
+    `writable` tells whether files can be made in a folder; the default tries it.
+    """
+    can_write = writable or _can_write
+    if all(can_write(folder / "__pycache__") for folder in folders):
+        return None
+    for candidate in _fallbacks():
+        if can_write(candidate):
+            return candidate
+    return Path(tempfile.mkdtemp(prefix="lsr-numba-"))
+
+
+def _kernel_folder() -> Path:
+    return Path(__file__).resolve().parent.parent / "index"
+
+
+def _fallbacks() -> list[Path]:
+    own = os.environ.get(CACHE_VARIABLE)
+    user = Path(platformdirs.user_cache_dir("lsr")) / "numba"
+    return [Path(own) / "numba", user] if own else [user]
+
+
+def _can_write(folder: Path) -> bool:
+    # Permission bits do not tell (root, read-only mounts, a file in the way): write, and see.
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
