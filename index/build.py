@@ -1,0 +1,209 @@
+"""Build: a whole corpus into an index, with progress, checkpoints and resumption."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lsr.errors import ConfigError
+from lsr.rejects import Rejects
+
+from .index import Index
+from .ingest import Action
+from .source import Source
+from .transaction import Transaction
+
+#: What a process with the model loaded holds before it has read a document, in bytes.
+_BASE_MEMORY = 600_000_000
+#: Bytes held for each posting of the window being written: the rows, their inversion, copies.
+_POSTING_MEMORY = 48
+_MOST_WINDOW_POSTINGS = 16_000_000
+_LEAST_WINDOW_POSTINGS = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """How a corpus goes into an index.
+
+    `batch` records are read and encoded at a time, and a checkpoint is written every
+    `checkpoint` records. `memory` bounds what the process holds, in bytes; None sets no bound
+    below what one full window of 65,536 rows takes.
+    """
+
+    action: Action = "add"
+    batch: int = 4096
+    checkpoint: int = 8192
+    memory: int | None = None
+    threads: int | None = None
+    resume: bool = False
+    restart: bool = False
+
+    def window_postings(self) -> int:
+        """Return how many postings a segment may hold in memory before it writes them."""
+        if self.memory is None:
+            return _MOST_WINDOW_POSTINGS
+        fits = (self.memory - _BASE_MEMORY) // _POSTING_MEMORY
+        if fits < _LEAST_WINDOW_POSTINGS:
+            least = _BASE_MEMORY + _LEAST_WINDOW_POSTINGS * _POSTING_MEMORY
+            raise ConfigError(
+                f"a memory budget of {self.memory:,} bytes is too small; the model and the "
+                f"libraries alone take about {_BASE_MEMORY:,}",
+                hint=f"give at least --memory {-(-least // 10**6)}MB",
+            )
+        return min(fits, _MOST_WINDOW_POSTINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildProgress:
+    """How far a build is: documents in the index's next commit, of them in this run, seconds."""
+
+    documents: int
+    this_run: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What a build did; `peak_memory` is the process's largest resident size in bytes."""
+
+    documents: int
+    resumed_documents: int
+    rejected: int
+    seconds: float
+    documents_per_second: float
+    peak_memory: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Where a build stands: in which source, after how many of its records and documents."""
+
+    source: int = 0
+    read: int = 0
+    documents: int = 0
+
+
+def build(
+    index: Index,
+    sources: Sequence[Source],
+    settings: BuildSettings,
+    *,
+    rejects: Rejects,
+    progress: Callable[[BuildProgress], None] | None = None,
+) -> BuildReport:
+    """Put all that `sources` hold into `index` and commit it, as one; return a report.
+
+    A build that is stopped by a bad record, an interrupt or a crash leaves the index as it was,
+    and its finished part beside it: the same call with `resume` goes on from the last
+    checkpoint, with `restart` begins again. Raises ConfigError when an unfinished build is there
+    and neither is asked for.
+    """
+    started = time.perf_counter()
+    transaction = index.transaction()
+    transaction.window_postings = settings.window_postings()
+    try:
+        begun = _begin(transaction, sources, settings)
+        done = _write_all(index, transaction, sources, settings, begun, rejects, progress, started)
+        transaction.merge("all" if index.generation == 0 else "auto")
+    except BaseException:
+        index.abandon()
+        raise
+    generation = index.commit()
+    seconds = time.perf_counter() - started
+    return BuildReport(
+        documents=done.documents,
+        resumed_documents=begun.documents,
+        rejected=rejects.count,
+        seconds=seconds,
+        documents_per_second=(done.documents - begun.documents) / seconds,
+        peak_memory=peak_memory(),
+        generation=generation,
+    )
+
+
+def peak_memory() -> int:
+    """Return the largest resident size that this process has had, in bytes."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such count
+        return 0
+    # Linux counts in kibibytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _write_all(
+    index: Index,
+    transaction: Transaction,
+    sources: Sequence[Source],
+    settings: BuildSettings,
+    begun: _Position,
+    rejects: Rejects,
+    progress: Callable[[BuildProgress], None] | None,
+    started: float,
+) -> _Position:
+    ingest = index.ingest(transaction, threads=settings.threads)
+    documents = begun.documents
+    unsaved = 0
+
+    def report(encoded: int) -> None:
+        if progress is not None:
+            total = documents + encoded
+            seconds = time.perf_counter() - started
+            progress(BuildProgress(total, total - begun.documents, seconds))
+
+    for number, source in enumerate(sources):
+        if number < begun.source:
+            continue
+        skip = begun.read if number == begun.source else 0
+        for batch in source.batches(skip=skip, size=settings.batch, rejects=rejects):
+            documents += ingest.write(
+                batch.records,
+                batch.vectors,
+                action=settings.action,
+                rejects=rejects,
+                on_encoded=report,
+            )
+            report(0)
+            unsaved += len(batch.records)
+            if unsaved >= settings.checkpoint:
+                at = _Position(number, batch.read, documents)
+                transaction.seal(_state(sources, settings, at))
+                unsaved = 0
+    return _Position(len(sources), 0, documents)
+
+
+def _state(sources: Sequence[Source], settings: BuildSettings, at: _Position) -> dict[str, Any]:
+    names = [source.name for source in sources]
+    return {"sources": names, "action": settings.action, "position": asdict(at)}
+
+
+def _begin(
+    transaction: Transaction, sources: Sequence[Source], settings: BuildSettings
+) -> _Position:
+    """Return where to start, taking over or throwing away an unfinished build."""
+    journal = transaction.journal
+    if journal is None:
+        return _Position()
+    at = _Position(**journal["position"])
+    if settings.restart:
+        transaction.discard()
+        return _Position()
+    if not settings.resume:
+        raise ConfigError(
+            f"an unfinished build of {at.documents:,} documents is in this index",
+            hint="add --resume to go on with it, or --restart to begin again",
+        )
+    names = [source.name for source in sources]
+    if journal["sources"] != names or journal["action"] != settings.action:
+        raise ConfigError(
+            f"the unfinished build here was {journal['action']} of "
+            f"{', '.join(journal['sources'])}; this is {settings.action} of {', '.join(names)}",
+            hint="resume with the same sources, or add --restart to begin again",
+        )
+    transaction.resume()
+    return at

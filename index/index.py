@@ -1,0 +1,534 @@
+"""The Index: what a program or the command line works with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.encoder import BUNDLED, Encoder, load_encoder
+from lsr.errors import ConfigError, DataError, IndexFormatError, ModelError
+from lsr.passages import PassageSettings
+from lsr.rejects import Rejects
+from lsr.sparse import SparseVector, SparseVectors
+from lsr.types import (
+    Document,
+    Explanation,
+    FieldValue,
+    Hit,
+    Passage,
+    Record,
+    SearchResult,
+    TermProduct,
+)
+
+from .columns import FieldType
+from .filters import Filter, bind, parse_filter
+from .info import IndexInfo, describe
+from .ingest import Action, Ingest
+from .search import Found, score_rows, search, search_many
+from .settings import IndexSettings
+from .store import LiveSegment, Snapshot, Store
+from .transaction import Transaction
+
+#: A query: text, `{token or term id: weight}`, or a vector made elsewhere.
+Query = str | Mapping[str, float] | Mapping[int, float] | SparseVector
+
+_BATCH = 4096
+_MASKS_KEPT = 32
+
+
+class Index:
+    """A folder of documents and their sparse vectors that can be searched and changed.
+
+    Reading is from a snapshot: what other processes commit is seen after `refresh`. Changes are
+    searchable, and durable, when `commit` returns; `with` commits at the end of the block, or
+    rolls back when it raises. One process writes at a time; searching from many threads is fine.
+
+    >>> with Index.create(folder, encoder=encoder) as index:
+    ...     _ = index.add([Document("a", text="cats purr"), Document("b", text="dogs bark")])
+    >>> [hit.id for hit in index.search("why do cats purr?", k=1)]
+    ['a']
+    """
+
+    def __init__(self, store: Store, settings: IndexSettings, encoder: Encoder | None) -> None:
+        self._store = store
+        self._settings = settings
+        self._snapshot = store.snapshot()
+        self._transaction: Transaction | None = None
+        self._query_encoder = encoder
+        self._document_encoder = encoder
+        self._masks: dict[str, list[npt.NDArray[np.bool_]]] = {}
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        encoder: Encoder | str | None = BUNDLED,
+        vocab_size: int | None = None,
+        passages: PassageSettings | None = None,
+        field_types: Mapping[str, str] | None = None,
+    ) -> Index:
+        """Make an empty index in the folder `path`, which must not hold one, and return it.
+
+        `encoder` is an Encoder, a model's name or folder, or None for an index of vectors made
+        elsewhere, which needs `vocab_size`. With `passages`, documents are split and a hit is
+        the document of the best passage (MaxP). `field_types` fixes types of metadata fields
+        (string, number, boolean, date, strings); the others are typed when first seen.
+        """
+        loaded = load_encoder(encoder) if isinstance(encoder, str | Path) else encoder
+        settings = IndexSettings.make(loaded, vocab_size, passages, field_types or {})
+        return cls(Store.create(Path(path), settings.to_json()), settings, loaded)
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, encoder: Encoder | str | None = None, verify: bool = True
+    ) -> Index:
+        """Return the index in the folder `path`, at its last commit.
+
+        The encoder is the one it was made with, loaded when first needed; give another Encoder
+        or name when the model has moved. Every file's checksum is verified unless `verify` is
+        false. Raises IndexFormatError for a folder that is no index, is damaged, or was written
+        by a newer lsr.
+        """
+        store = Store.open(Path(path), verify=verify)
+        settings = IndexSettings.from_json(store.snapshot().manifest.settings)
+        if encoder is not None:
+            settings = settings.with_encoder_name(
+                encoder if isinstance(encoder, str | Path) else encoder.name
+            )
+        index = cls(store, settings, None)
+        if encoder is not None and not isinstance(encoder, str | Path):
+            index._query_encoder = index._document_encoder = index._checked(encoder)
+        return index
+
+    # --- reading -------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index."""
+        return self._store.path
+
+    @property
+    def settings(self) -> IndexSettings:
+        """What was decided when the index was made."""
+        return self._settings
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit this object reads."""
+        return self._snapshot.generation
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of queries, loaded now if it was not."""
+        if self._query_encoder is None:
+            self._query_encoder = self._load("query")
+        return self._query_encoder
+
+    def __len__(self) -> int:
+        return sum(live.n_live for live in self._snapshot.segments)
+
+    def __contains__(self, document_id: object) -> bool:
+        return isinstance(document_id, str) and self._locate(document_id) is not None
+
+    def __iter__(self) -> Iterator[Document]:
+        for live in self._snapshot.segments:
+            for ordinal in _live_ordinals(live):
+                yield live.segment.document(int(ordinal))
+
+    def get(self, document_id: str) -> Document | None:
+        """Return the document with this id, or None."""
+        where = self._locate(document_id)
+        return None if where is None else where[0].segment.document(where[1])
+
+    def search(
+        self,
+        query: Query,
+        *,
+        k: int = 10,
+        filter: str | Mapping[str, object] | Filter | None = None,
+    ) -> SearchResult:
+        """Return the k best live documents, best first; equal scores are ordered by id.
+
+        Exact: every score is the float32 inner product of the query's and the document's
+        vectors, terms added in ascending order. A document that shares no term with the query
+        is not a hit, so fewer than k may come back. `filter` is a text such as
+        `year >= 2020 and lang = "en"` or its structure; see lsr.index.filters.
+
+        >>> index.search("cats", k=1, filter='_id in ["b"]').hits
+        ()
+        """
+        started = time.perf_counter()
+        allowed = self._allowed(filter)
+        found = search(self._snapshot.segments, self.vector(query), k=k, allowed=allowed)
+        return self._result(found, started)
+
+    def search_batch(
+        self,
+        queries: Sequence[Query],
+        *,
+        k: int = 10,
+        filter: str | Mapping[str, object] | Filter | None = None,
+        threads: int | None = None,
+    ) -> list[SearchResult]:
+        """Return the result of each query, in order; `threads` of them are searched at a time.
+
+        The same results as `search` one by one, whatever the number of threads.
+        """
+        allowed = self._allowed(filter)
+        vectors = self._vectors(queries, threads)
+        started = time.perf_counter()
+        found = search_many(
+            self._snapshot.segments, vectors, k=k, allowed=allowed, threads=threads
+        )
+        return [self._result(one, started) for one in found]
+
+    def explain(self, query: Query, document_id: str) -> Explanation | None:
+        """Return the terms that the query and the document share, largest product first.
+
+        The products sum to the score that `search` gives the document, up to float32 rounding.
+        None when the index has no such document; no terms and score 0 when they share none.
+        """
+        where = self._locate(document_id)
+        if where is None:
+            return None
+        live, ordinal = where
+        vector = self.vector(query)
+        rows = live.segment.rows_of(ordinal)
+        scores = score_rows(live.segment, vector, np.arange(rows.start, rows.stop))
+        best = int(np.argmax(scores))
+        shared = _products(vector, live.segment.vectors(rows.start + best))
+        return Explanation(
+            id=document_id,
+            score=float(scores[best]),
+            terms=tuple(
+                TermProduct(term, self.token(term), query_weight, weight, query_weight * weight)
+                for term, query_weight, weight in shared
+            ),
+            passage=_passage(live, ordinal, best),
+        )
+
+    def token(self, term: int) -> str:
+        """Return the text of a term, or its number where the index has no vocabulary."""
+        return str(term) if self._settings.encoder_name is None else self.encoder.token(term)
+
+    def vector(self, query: Query) -> SparseVector:
+        """Return the sparse vector of a query; terms outside the vocabulary are left out."""
+        if isinstance(query, str):
+            return self.encoder.encode_queries([query])[0]
+        if isinstance(query, SparseVector):
+            vectors = SparseVectors.from_arrays(
+                [0, len(query.terms)], query.terms, query.weights, vocab_size=2**32 - 1
+            )
+            return vectors[0]
+        if isinstance(query, Mapping):
+            return self._vector_of_mapping(query)
+        raise ConfigError(
+            f"a query is a text, a mapping or a SparseVector, not {type(query).__name__}"
+        )
+
+    def vectors(self, batch: int = 4096) -> Iterator[tuple[list[str], SparseVectors]]:
+        """Return ids and vectors of all live rows, `batch` at a time, in index order.
+
+        In an index with passages a document's id comes once for each of its passages.
+        """
+        for live in self._snapshot.segments:
+            segment = live.segment
+            for start in range(0, segment.n_rows, batch):
+                stop = min(start + batch, segment.n_rows)
+                documents = segment.row_documents(np.arange(start, stop))
+                vectors = segment.vectors(start, stop)
+                if live.deleted is not None:
+                    keep = ~live.deleted[documents]
+                    documents, vectors = documents[keep], vectors.take(np.flatnonzero(keep))
+                if len(documents):
+                    yield segment.ids(documents), vectors
+
+    def info(self) -> IndexInfo:
+        """Return counts, sizes and settings of the index as this object sees it."""
+        return describe(self._store, self._snapshot, self._settings)
+
+    def refresh(self) -> int:
+        """Read the newest commit from now on; return its generation."""
+        self._use(self._store.snapshot())
+        return self.generation
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def add(
+        self, documents: Iterable[Document | Mapping[str, object]], *,
+        vectors: SparseVectors | None = None,
+    ) -> int:
+        """Add documents with new ids; return how many. They can be found after `commit`.
+
+        A mapping is read as a line of JSONL is: `_id`, `title`, `text` and metadata. `vectors`
+        gives ready-made vectors, one row each. Raises DataError on the first document that
+        cannot go in, an id that is already there among them; `rollback` then undoes the rest.
+
+        >>> index.add([{"_id": "c", "text": "cows moo", "year": 2024}])
+        1
+        >>> index.commit() > 0
+        True
+        """
+        return self._write(documents, vectors, "add")
+
+    def upsert(
+        self, documents: Iterable[Document | Mapping[str, object]], *,
+        vectors: SparseVectors | None = None,
+    ) -> int:
+        """Add documents, each in place of the one with its id if there is one."""
+        return self._write(documents, vectors, "upsert")
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete the documents with these ids; return how many there were.
+
+        Gone from results after `commit`, and from the disk after `merge`.
+        """
+        if isinstance(ids, str):
+            raise ConfigError("delete takes a list of ids; put the one id in a list")
+        return self._writable().delete(list(ids))
+
+    def commit(self) -> int:
+        """Make all changes durable and searchable, at once or not at all; return the generation."""
+        if self._transaction is not None:
+            transaction, self._transaction = self._transaction, None
+            self._use(transaction.commit())
+        return self.generation
+
+    def rollback(self) -> None:
+        """Forget all changes since the last commit."""
+        if self._transaction is not None:
+            transaction, self._transaction = self._transaction, None
+            transaction.rollback()
+
+    def abandon(self) -> None:
+        """Forget the changes since the last checkpoint of a build; `resume` can go on there."""
+        if self._transaction is not None:
+            transaction, self._transaction = self._transaction, None
+            transaction.rollback(keep_journal=True)
+
+    def merge(self) -> int:
+        """Rewrite all segments as one without deleted documents; return the generation.
+
+        Commits first. The deleted documents' text is then gone from the disk.
+        """
+        self.commit()
+        transaction = self._writable()
+        try:
+            transaction.merge("all")
+        except BaseException:
+            self.rollback()
+            raise
+        return self.commit()
+
+    def transaction(self) -> Transaction:
+        """Return the open transaction, begun now if none is; it holds the writer's lock."""
+        if self._transaction is None:
+            self._transaction = self._store.begin()
+        return self._transaction
+
+    def ingest(self, transaction: Transaction, *, threads: int | None = None) -> Ingest:
+        """Return what writes documents into `transaction` as this index wants them."""
+        return Ingest(
+            transaction,
+            vocab_size=self._settings.vocab_size,
+            encoder=self.document_encoder,
+            passages=self._settings.passages,
+            declared={
+                name: FieldType(kind) for name, kind in self._settings.field_types.items()
+            },
+            threads=threads,
+        )
+
+    def document_encoder(self) -> Encoder:
+        """Return the encoder of documents, loaded now if it was not."""
+        if self._document_encoder is None:
+            self._document_encoder = self._load("both")
+            self._query_encoder = self._document_encoder
+        return self._document_encoder
+
+    def close(self) -> None:
+        """Give back the writer's lock; changes that were not committed are lost."""
+        self.rollback()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.commit()
+        self.close()
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _writable(self) -> Transaction:
+        transaction = self.transaction()
+        if transaction.journal is not None:
+            self.rollback()
+            raise ConfigError(
+                f"{self.path} holds an unfinished build, which other changes would spoil",
+                hint=f"finish it with `lsr add {self.path} SOURCE --resume`, "
+                "or drop it with --restart",
+            )
+        return transaction
+
+    def _load(self, side: str) -> Encoder:
+        name = self._settings.encoder_name
+        if name is None:
+            raise ConfigError(
+                "this index was made from vectors and has no encoder, so it cannot read text",
+                hint="search it with a vector: `lsr search DIR --vector '{\"17\": 1.2}'`",
+            )
+        return self._checked(load_encoder(name, side="query" if side == "query" else "both"))
+
+    def _checked(self, encoder: Encoder) -> Encoder:
+        wanted = self._settings.encoder_fingerprint
+        if wanted is not None and encoder.fingerprint != wanted:
+            raise ModelError(
+                f"{self.path} was made with encoder {self._settings.encoder_name!r} "
+                f"({wanted}), but that name now holds another model ({encoder.fingerprint})",
+                hint="give the folder of the right model with --model, or index again",
+            )
+        return encoder
+
+    def _use(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._masks = {}
+
+    def _locate(self, document_id: str) -> tuple[LiveSegment, int] | None:
+        for live in self._snapshot.segments:
+            ordinal = int(live.segment.find([document_id])[0])
+            if ordinal >= 0 and (live.deleted is None or not live.deleted[ordinal]):
+                return live, ordinal
+        return None
+
+    def _allowed(
+        self, filter: str | Mapping[str, object] | Filter | None
+    ) -> list[npt.NDArray[np.bool_]] | None:
+        if filter is None:
+            return None
+        parsed = parse_filter(filter) if isinstance(filter, str | Mapping) else filter
+        key, masks = str(parsed), self._masks
+        if key not in masks:
+            bound = bind(parsed, self._snapshot.manifest.fields)
+            found = [bound.mask(live.segment.table) for live in self._snapshot.segments]
+            if len(masks) >= _MASKS_KEPT:
+                masks.pop(next(iter(masks)), None)
+            masks[key] = found
+            return found
+        return masks[key]
+
+    def _vector_of_mapping(self, query: Mapping[str, float] | Mapping[int, float]) -> SparseVector:
+        row: dict[int, float] = {}
+        for key, weight in query.items():
+            if isinstance(key, str):
+                term = self.encoder.vocabulary.get(key)
+                if term is None:
+                    raise DataError(f"the query's token {key!r} is not in the vocabulary")
+                row[term] = weight
+            else:
+                row[key] = weight
+        return SparseVectors.from_dicts([row], vocab_size=2**32 - 1)[0]
+
+    def _vectors(self, queries: Sequence[Query], threads: int | None) -> list[SparseVector]:
+        texts = [query for query in queries if isinstance(query, str)]
+        encoded = iter(self.encoder.encode_queries(texts, threads=threads) if texts else ())
+        return [next(encoded) if isinstance(q, str) else self.vector(q) for q in queries]
+
+    def _result(self, found: Found, started: float) -> SearchResult:
+        hits = tuple(self._hit(found, at) for at in range(len(found.scores)))
+        return SearchResult(hits, found.path, (time.perf_counter() - started) * 1e3)
+
+    def _hit(self, found: Found, at: int) -> Hit:
+        live = self._snapshot.segments[int(found.segments[at])]
+        ordinal = int(found.documents[at])
+        document = live.segment.document(ordinal)
+        number = int(found.rows[at]) - live.segment.rows_of(ordinal).start
+        return Hit(
+            id=document.id,
+            rank=at + 1,
+            score=float(found.scores[at]),
+            title=document.title,
+            text=document.text,
+            fields=document.fields,
+            passage=_passage(live, ordinal, number, document),
+        )
+
+    def _write(
+        self,
+        documents: Iterable[Document | Mapping[str, object]],
+        vectors: SparseVectors | None,
+        action: Action,
+    ) -> int:
+        rejects = Rejects("stop")
+        ingest = self.ingest(self._writable())
+        batch: list[Record] = []
+        written = taken = 0
+        for number, document in enumerate(documents, 1):
+            batch.append(Record(_as_document(document, number), "document", number))
+            if len(batch) == _BATCH:
+                part = None if vectors is None else vectors.slice(taken, taken + len(batch))
+                written += ingest.write(batch, part, action=action, rejects=rejects)
+                taken, batch = taken + len(batch), []
+        part = None if vectors is None else vectors.slice(taken, len(vectors))
+        if batch or (part is not None and len(part)):
+            written += ingest.write(batch, part, action=action, rejects=rejects)
+        return written
+
+
+def check(path: str | Path) -> list[str]:
+    """Return what is wrong with the index at `path`, a sentence each; empty when it is sound."""
+    return Store.open(Path(path), verify=False).check()
+
+
+def _as_document(document: Document | Mapping[str, object], number: int) -> Document:
+    if isinstance(document, Document):
+        return document
+    if isinstance(document, Mapping):
+        from lsr.corpus import document_from_mapping
+
+        return document_from_mapping(document, where=f"document {number}")
+    raise DataError(
+        f"document {number} is a {type(document).__name__}; a Document or a mapping is expected"
+    )
+
+
+def _live_ordinals(live: LiveSegment) -> npt.NDArray[np.int64]:
+    if live.deleted is None:
+        return np.arange(live.segment.n_documents)
+    return np.flatnonzero(~live.deleted)
+
+
+def _products(query: SparseVector, document: SparseVector) -> list[tuple[int, float, float]]:
+    shared, at_query, at_document = np.intersect1d(
+        query.terms, document.terms, assume_unique=True, return_indices=True
+    )
+    triples = zip(
+        shared.tolist(),
+        query.weights[at_query].tolist(),
+        document.weights[at_document].tolist(),
+        strict=True,
+    )
+    return sorted(triples, key=lambda triple: (-triple[1] * triple[2], triple[0]))
+
+
+def _passage(
+    live: LiveSegment, ordinal: int, number: int, document: Document | None = None
+) -> Passage | None:
+    spans = live.segment.spans(ordinal)
+    if spans is None:
+        return None
+    text = (document or live.segment.document(ordinal)).text
+    span = spans[number]
+    return Passage(number, span.start, span.end, text[span.start : span.end])

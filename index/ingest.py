@@ -1,0 +1,153 @@
+"""Ingest: documents on their way into a transaction, checked, split, encoded and appended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from lsr.encoder import Encoder
+from lsr.errors import ConfigError, DataError
+from lsr.passages import PassageSettings
+from lsr.rejects import Rejects
+from lsr.sparse import SparseVectors
+from lsr.types import Document, Record, Span
+
+from .columns import FieldType
+from .transaction import Transaction
+
+Action = Literal["add", "upsert"]
+
+
+class Ingest:
+    """Writes batches of records into a transaction, as `add` or `upsert`.
+
+    A record that cannot be taken (an id that is already there, a field of another type) goes to
+    `rejects`, which raises or counts; the rest of its batch is written.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        *,
+        vocab_size: int,
+        encoder: Callable[[], Encoder],
+        passages: PassageSettings | None,
+        declared: Mapping[str, FieldType],
+        threads: int | None = None,
+    ) -> None:
+        self._transaction = transaction
+        self._vocab_size = vocab_size
+        self._encoder = encoder
+        self._passages = passages
+        self._declared = declared
+        self._threads = threads
+
+    def write(
+        self,
+        records: Sequence[Record],
+        vectors: SparseVectors | None,
+        *,
+        action: Action,
+        rejects: Rejects,
+        on_encoded: Callable[[int], None] | None = None,
+    ) -> int:
+        """Append one batch; return how many documents went in.
+
+        `vectors`, when given, has one row for each record and nothing is encoded. `on_encoded`
+        hears of every few documents encoded. Within a batch, `add` keeps the first document of
+        an id and `upsert` the last.
+        """
+        if vectors is not None:
+            self._check_vectors(records, vectors)
+        kept = self._without_duplicates(records, action, rejects)
+        kept = self._with_known_fields(records, kept, rejects)
+        if not kept:
+            return 0
+        documents = [records[at].document for at in kept]
+        spans = None
+        if self._passages is not None:
+            spans = [self._split(document, self._passages) for document in documents]
+        if vectors is None:
+            rows = self._encoder().encode_documents(
+                _texts(documents, spans), threads=self._threads, on_progress=on_encoded
+            )
+        else:
+            rows = vectors if len(kept) == len(records) else vectors.take(kept)
+        if action == "upsert":
+            self._transaction.delete([document.id for document in documents])
+        self._transaction.append(documents, rows, spans)
+        return len(documents)
+
+    def _check_vectors(self, records: Sequence[Record], vectors: SparseVectors) -> None:
+        if self._passages is not None:
+            raise ConfigError(
+                "this index splits documents into passages, so it cannot take one ready-made "
+                "vector for a document",
+                hint="make an index without --passages for precomputed vectors",
+            )
+        if len(vectors) != len(records):
+            raise DataError(f"there are {len(records)} documents but {len(vectors)} vectors")
+        if vectors.vocab_size != self._vocab_size:
+            raise DataError(
+                f"the vectors have a vocabulary of {vectors.vocab_size} terms; "
+                f"this index has {self._vocab_size}"
+            )
+
+    def _without_duplicates(
+        self, records: Sequence[Record], action: Action, rejects: Rejects
+    ) -> list[int]:
+        """Return the positions of the records whose ids may go in."""
+        if action == "upsert":
+            last = {record.document.id: at for at, record in enumerate(records)}
+            return sorted(last.values())
+        known = self._transaction.contains([record.document.id for record in records])
+        first: dict[str, Record] = {}
+        kept = []
+        for at, record in enumerate(records):
+            key = record.document.id
+            if key in first:
+                where = f"{first[key].source}:{first[key].line}"
+                self._reject(rejects, record, f"duplicate id {key!r}; it is also at {where}")
+            elif known[at]:
+                self._reject(
+                    rejects, record, f"duplicate id {key!r}; the index already has it (or upsert)"
+                )
+            else:
+                first[key] = record
+                kept.append(at)
+        return kept
+
+    def _with_known_fields(
+        self, records: Sequence[Record], kept: Sequence[int], rejects: Rejects
+    ) -> list[int]:
+        fields = self._transaction.fields
+        taken = []
+        for at in kept:
+            try:
+                fields = fields.learn(records[at].document, declared=self._declared)
+            except DataError as error:
+                self._reject(rejects, records[at], error.message)
+            else:
+                taken.append(at)
+        self._transaction.fields = fields
+        return taken
+
+    @staticmethod
+    def _reject(rejects: Rejects, record: Record, reason: str) -> None:
+        rejects.reject(record.source, record.line, reason, record.document.id)
+
+    def _split(self, document: Document, passages: PassageSettings) -> list[Span]:
+        spans = passages.split(document.text, length=self._encoder().count_tokens)
+        # A document with a title alone still needs a row to be found by.
+        return spans or [Span(0, len(document.text))]
+
+
+def _texts(documents: Sequence[Document], spans: Sequence[Sequence[Span]] | None) -> list[str]:
+    """Return what the encoder sees: full texts, or the title before each passage."""
+    if spans is None:
+        return [document.full_text() for document in documents]
+    return [
+        f"{document.title} {document.text[span.start : span.end]}".strip()
+        for document, parts in zip(documents, spans, strict=True)
+        for span in parts
+    ]

@@ -1,0 +1,103 @@
+"""IndexSettings: what is decided when an index is made, kept in its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lsr.encoder import Encoder
+from lsr.errors import ConfigError, IndexFormatError
+from lsr.passages import PassageSettings
+
+from .columns import FieldType
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """The encoder, the vocabulary, the passages and the declared field types of an index.
+
+    `encoder_name` is None for an index of vectors made elsewhere.
+    """
+
+    vocab_size: int
+    encoder_name: str | None
+    encoder_fingerprint: str | None
+    encoder_licence: str | None
+    passages: PassageSettings | None
+    field_types: Mapping[str, str]
+
+    @classmethod
+    def make(
+        cls,
+        encoder: Encoder | None,
+        vocab_size: int | None,
+        passages: PassageSettings | None,
+        field_types: Mapping[str, str],
+    ) -> IndexSettings:
+        """Return the settings of a new index, or raise ConfigError where they contradict."""
+        for name, kind in field_types.items():
+            if kind not in set(FieldType):
+                known = ", ".join(FieldType)
+                raise ConfigError(f"field {name!r} is declared {kind!r}; types are {known}")
+        if encoder is None:
+            if vocab_size is None:
+                raise ConfigError(
+                    "an index without an encoder needs vocab_size, the number of terms"
+                )
+            if passages is not None:
+                raise ConfigError("an index without an encoder cannot split into passages")
+            return cls(vocab_size, None, None, None, None, dict(field_types))
+        if vocab_size not in (None, encoder.vocab_size):
+            raise ConfigError(
+                f"vocab_size is {vocab_size}, but the encoder has {encoder.vocab_size} terms"
+            )
+        return cls(
+            encoder.vocab_size,
+            encoder.name,
+            encoder.fingerprint,
+            encoder.licence,
+            passages,
+            dict(field_types),
+        )
+
+    def with_encoder_name(self, name: str | Path) -> IndexSettings:
+        """Return the same settings for a model that is found under another name."""
+        return replace(self, encoder_name=str(name))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as the manifest keeps them."""
+        encoder = None
+        if self.encoder_name is not None:
+            encoder = {
+                "name": self.encoder_name,
+                "fingerprint": self.encoder_fingerprint,
+                "licence": self.encoder_licence,
+            }
+        return {
+            "vocab_size": self.vocab_size,
+            "encoder": encoder,
+            "passages": None if self.passages is None else self.passages.to_json(),
+            "field_types": dict(self.field_types),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> IndexSettings:
+        """Return the settings that a manifest holds."""
+        try:
+            encoder = found["encoder"] or {"name": None, "fingerprint": None, "licence": None}
+            passages = found["passages"]
+            return cls(
+                vocab_size=int(found["vocab_size"]),
+                encoder_name=encoder["name"],
+                encoder_fingerprint=encoder["fingerprint"],
+                encoder_licence=encoder["licence"],
+                passages=None if passages is None else PassageSettings.from_json(passages),
+                field_types=dict(found["field_types"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IndexFormatError(
+                f"the manifest's settings are not those of an lsr index: {error!r}",
+                hint="lsr check DIR",
+            ) from error
