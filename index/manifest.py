@@ -1,0 +1,243 @@
+"""The manifest: what a commit consists of, and the sealed JSON that it is kept in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xxhash import xxh3_64_hexdigest
+
+from lsr.errors import ConfigError, IndexFormatError
+
+from . import disk
+from .columns import Fields
+
+#: The one format this version writes, and the newest that it reads.
+FORMAT = 1
+MANIFEST = "manifest.json"
+SEGMENTS = "segments"
+TOMBSTONES = "tombstones"
+
+CHECK_HINT = "lsr check DIR lists everything that is damaged; restore from a copy, or index again"
+
+_SEGMENT_NAME = re.compile(r"seg-\d{8,}")
+_TOMBSTONE_NAME = re.compile(r"seg-\d{8,}\.\d{8,}\.bits")
+
+Shape = TypeVar("Shape")
+
+
+def segment_name(number: int) -> str:
+    """Return the folder name of a segment.
+
+    >>> segment_name(7)
+    'seg-00000007'
+    """
+    return f"seg-{number:08d}"
+
+
+def tombstone_name(segment: str, generation: int) -> str:
+    """Return the name of a segment's tombstone file as written by a commit.
+
+    >>> tombstone_name("seg-00000007", 3)
+    'seg-00000007.00000003.bits'
+    """
+    return f"{segment}.{generation:08d}.bits"
+
+
+def is_segment_name(name: str) -> bool:
+    """Return whether a folder of that name is one of ours."""
+    return _SEGMENT_NAME.fullmatch(name) is not None
+
+
+def is_tombstone_name(name: str) -> bool:
+    """Return whether a file of that name is one of ours."""
+    return _TOMBSTONE_NAME.fullmatch(name) is not None
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Return JSON that carries its own checksum; the same content gives the same bytes.
+
+    >>> unseal(seal({"format": 1}), Path("x.json"))
+    {'format': 1}
+    """
+    return _dump({**content, "checksum": xxh3_64_hexdigest(_dump(content))})
+
+
+def unseal(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the content of sealed JSON, without the checksum; `path` is for messages.
+
+    Every single byte counts: what `seal` would not have written is refused.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"it is not JSON ({error})", "JSON with a checksum") from error
+    if not isinstance(content, dict):
+        raise damaged(path, "it is JSON of another kind", "a JSON object with a checksum")
+    found = content.get("format")
+    if isinstance(found, int) and found > FORMAT:
+        raise IndexFormatError(
+            f"{path} is format {found}; this lsr reads {FORMAT}",
+            hint="install a newer lsr, or index again with this one",
+        )
+    expected = content.pop("checksum", None)
+    try:
+        sound, actual = seal(content) == data, xxh3_64_hexdigest(_dump(content))
+    except ValueError as error:
+        raise damaged(path, f"it holds what lsr never writes ({error})", "sealed JSON") from error
+    if not sound:
+        raise damaged(path, f"its content has checksum {actual}", f"{expected}, as it says")
+    return content
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return the content of a sealed JSON file; IndexFormatError if it is missing or damaged."""
+    try:
+        return unseal(disk.read_bytes(path), path)
+    except FileNotFoundError as error:
+        raise IndexFormatError(f"{path} is missing", hint=CHECK_HINT) from error
+
+
+def damaged(path: Path, found: str, expected: str) -> IndexFormatError:
+    """Return the error for a file that is not as it was written."""
+    return IndexFormatError(f"{path} is damaged: {found}; expected {expected}", hint=CHECK_HINT)
+
+
+def parsed(path: Path, parse: Callable[[], Shape]) -> Shape:
+    """Return what `parse` makes of checked JSON, or say that it is not the shape expected."""
+    try:
+        return parse()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, f"an entry cannot be read ({error!r})", "what lsr writes") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TombstoneEntry:
+    """The deleted documents of a segment: one bit for each document in `file`."""
+
+    file: str
+    count: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """A segment of a commit; `header_xxh3` is the checksum of its header, which has the others."""
+
+    name: str
+    n_documents: int
+    n_rows: int
+    header_xxh3: str
+    tombstones: TombstoneEntry | None = None
+
+    @property
+    def number(self) -> int:
+        """The number in the name."""
+        return int(self.name.removeprefix("seg-"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as the manifest keeps it."""
+        gone = self.tombstones
+        return {
+            "name": self.name,
+            "n_documents": self.n_documents,
+            "n_rows": self.n_rows,
+            "header_xxh3": self.header_xxh3,
+            "tombstones": gone and {"file": gone.file, "count": gone.count, "xxh3": gone.xxh3},
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> SegmentEntry:
+        """Return the entry that `to_json` wrote."""
+        name, gone = found["name"], found["tombstones"]
+        if not is_segment_name(name) or not (gone is None or is_tombstone_name(gone["file"])):
+            raise ValueError(f"{name!r} is not the name of a segment")
+        return cls(
+            name,
+            int(found["n_documents"]),
+            int(found["n_rows"]),
+            str(found["header_xxh3"]),
+            gone and TombstoneEntry(gone["file"], int(gone["count"]), str(gone["xxh3"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One commit: its generation, the index's settings and fields, and its segments in order."""
+
+    generation: int
+    settings: Mapping[str, Any]
+    fields: Fields
+    segments: tuple[SegmentEntry, ...]
+    next_segment: int
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as its file holds it: no times, so equal commits are equal bytes."""
+        return seal(
+            {
+                "format": FORMAT,
+                "generation": self.generation,
+                "settings": dict(self.settings),
+                "fields": self.fields.to_json(),
+                "next_segment": self.next_segment,
+                "segments": [entry.to_json() for entry in self.segments],
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path) -> Manifest:
+        """Return the manifest in `data`, every byte checked; `path` is for messages."""
+        content = unseal(data, path)
+        return parsed(
+            path,
+            lambda: cls(
+                int(content["generation"]),
+                dict(content["settings"]),
+                Fields.from_json(content["fields"]),
+                tuple(SegmentEntry.from_json(entry) for entry in content["segments"]),
+                int(content["next_segment"]),
+            ),
+        )
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Manifest:
+        """Return the same commit with other settings."""
+        return replace(self, settings=plain(settings))
+
+    def references(self) -> set[str]:
+        """Return the names of the segment folders and tombstone files of this commit."""
+        files = {entry.tombstones.file for entry in self.segments if entry.tombstones}
+        return files | {entry.name for entry in self.segments}
+
+
+def read_manifest(folder: Path) -> bytes:
+    """Return the bytes of a folder's manifest; IndexFormatError if there is none."""
+    try:
+        return disk.read_bytes(folder / MANIFEST)
+    except FileNotFoundError as error:
+        if (folder / SEGMENTS).is_dir():
+            raise IndexFormatError(
+                f"{folder / MANIFEST} is missing; the folder has segments but no commit",
+                hint="restore the manifest from a copy, or index again",
+            ) from error
+        what = "has no manifest.json" if folder.is_dir() else "does not exist"
+        raise IndexFormatError(
+            f"{folder} is not an index: it {what}", hint=f"lsr index SOURCE --out {folder}"
+        ) from error
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they will come back from disk; ConfigError if JSON cannot hold them."""
+    try:
+        found: dict[str, Any] = json.loads(_dump(settings))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the settings of an index must be JSON: {error}") from error
+    return found
+
+
+def _dump(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
+    return f"{text}\n".encode("utf-8", "surrogatepass")
