@@ -375,7 +375,7 @@ class Index:
     def _writable(self) -> Transaction:
         transaction = self.transaction()
         if transaction.journal is not None:
-            self.rollback()
+            self.abandon()
             raise ConfigError(
                 f"{self.path} holds an unfinished build, which other changes would spoil",
                 hint=f"finish it with `lsr add {self.path} SOURCE --resume`, "
