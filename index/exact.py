@@ -1,0 +1,81 @@
+"""Exact search in plain numpy: slow, short, and the oracle for every other way to search.
+
+Scores are float32 sums of float32 products, added term by term in ascending order of the terms,
+so that the kernels can be held to them bit for bit. A sum too large for float32 is inf and comes
+first; a product too small for it is 0, and a document that scores 0 is no hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.sparse import SparseVector
+
+if TYPE_CHECKING:
+    from .search import Live
+
+
+class ExactHit(NamedTuple):
+    """A document of one of the segments, with its best row."""
+
+    score: float
+    id: str
+    segment: int
+    document: int
+    row: int
+
+
+def exact_scores(
+    indptr: npt.NDArray[np.int64],
+    terms: npt.NDArray[Any],
+    weights: npt.NDArray[np.float32],
+    query: SparseVector,
+) -> npt.NDArray[np.float32]:
+    """Return the score of every row of a CSR triple; query terms that no row has add nothing.
+
+    >>> from lsr.sparse import SparseVectors
+    >>> rows = SparseVectors.from_dicts([{1: 2.0, 3: 1.0}, {2: 1.0}], vocab_size=4)
+    >>> exact_scores(rows.indptr, rows.terms, rows.weights, rows[0]).tolist()
+    [5.0, 0.0]
+    """
+    scores = np.zeros(len(indptr) - 1, np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        for term, weight in zip(query.terms, query.weights, strict=True):
+            at = np.flatnonzero(terms == term)
+            scores[np.searchsorted(indptr, at, side="right") - 1] += weights[at] * weight
+    return scores
+
+
+def exact_search(
+    segments: Sequence[Live],
+    query: SparseVector,
+    k: int,
+    allowed: Sequence[npt.NDArray[np.bool_] | None] | None = None,
+) -> list[ExactHit]:
+    """Return the k best live, allowed documents of the segments; ties by id in UTF-8 order.
+
+    Of the rows of one document the best counts, the first of them when several are.
+    """
+    hits = []
+    for number, live in enumerate(segments):
+        segment = live.segment
+        scores = exact_scores(*segment.forward, query)
+        wanted = np.ones(segment.n_documents, np.bool_)
+        if live.deleted is not None:
+            wanted &= ~live.deleted
+        keep = None if allowed is None else allowed[number]
+        if keep is not None:
+            wanted &= keep
+        first = segment.document_rows
+        for document in np.flatnonzero(wanted).tolist():
+            start = document if first is None else int(first[document])
+            stop = document + 1 if first is None else int(first[document + 1])
+            row = start + int(np.argmax(scores[start:stop])) if stop > start else start
+            if stop > start and scores[row] > 0:
+                name = segment.ids([document])[0]
+                hits.append(ExactHit(float(scores[row]), name, number, document, row))
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id.encode()))[:k]

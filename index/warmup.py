@@ -1,0 +1,168 @@
+"""Compile the kernels ahead of the first search, or load them from the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.sparse import SparseVectors
+
+from . import kernels
+from .search import score_rows, search
+
+
+class Warmth(NamedTuple):
+    """What `warmup` did: seconds it took, kernels compiled and kernels loaded from the cache."""
+
+    seconds: float
+    compiled: int
+    loaded: int
+
+
+class MemoryPostings(NamedTuple):
+    """Inverted lists in memory, laid out as on disk."""
+
+    windows: npt.NDArray[np.int64]
+    indptr: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.uint16]
+    weights: npt.NDArray[np.float32]
+
+
+@dataclass(eq=False)
+class MemorySegment:
+    """A segment in memory that can be searched: for warming up, and for tests."""
+
+    n_documents: int
+    n_rows: int
+    vocab_size: int
+    forward: tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.float32]]
+    postings: MemoryPostings
+    row_document: npt.NDArray[np.uint32] | None
+    document_rows: npt.NDArray[np.int64] | None
+    id_rank: npt.NDArray[np.uint32]
+    names: list[str]
+
+    def ids(self, ordinals: Sequence[int]) -> list[str]:
+        """Return the ids of the documents."""
+        return [self.names[ordinal] for ordinal in ordinals]
+
+    @classmethod
+    def build(
+        cls,
+        vectors: SparseVectors,
+        names: Sequence[str] | None = None,
+        document_rows: Sequence[int] | None = None,
+        window_rows: int = kernels.MAX_WINDOW_ROWS,
+    ) -> MemorySegment:
+        """Return a segment of the vectors, one for each document.
+
+        `document_rows`, the first row of each document and then their number, makes the vectors
+        passages; a document of more than `window_rows` passages makes its window longer.
+
+        >>> segment = MemorySegment.build(SparseVectors.from_dicts([{0: 1.0}], vocab_size=4))
+        >>> segment.postings.indptr.tolist(), segment.ids([0])
+        ([0, 1, 1, 1, 1], ['0'])
+        """
+        n_rows = len(vectors)
+        bounds = list(document_rows) if document_rows is not None else list(range(n_rows + 1))
+        n_documents = len(bounds) - 1
+        ids = list(names) if names is not None else [str(at) for at in range(n_documents)]
+        order = sorted(range(n_documents), key=lambda at: ids[at].encode())
+        id_rank = np.empty(n_documents, np.uint32)
+        id_rank[order] = np.arange(n_documents)
+        narrow = vectors.terms.astype(np.uint16 if vectors.vocab_size <= 65_536 else np.uint32)
+        forward = (vectors.indptr, narrow, vectors.weights)
+        passages = document_rows is not None
+        return cls(
+            n_documents=n_documents,
+            n_rows=n_rows,
+            vocab_size=vectors.vocab_size,
+            forward=forward,
+            postings=_postings(forward, vectors.vocab_size, _windows(bounds, window_rows)),
+            row_document=(
+                np.repeat(np.arange(n_documents, dtype=np.uint32), np.diff(bounds))
+                if passages
+                else None
+            ),
+            document_rows=np.array(bounds, np.int64) if passages else None,
+            id_rank=id_rank,
+            names=ids,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLive:
+    """A segment in memory with its tombstones."""
+
+    segment: MemorySegment
+    deleted: npt.NDArray[np.bool_] | None = None
+
+
+def warmup() -> Warmth:
+    """Make every kernel ready in this process, in each variant that searches use.
+
+    Compiled kernels are kept in the cache for the processes to come (see lsr.numba_cache).
+
+    >>> warmup().compiled + warmup().loaded >= 0
+    True
+    """
+    started = time.perf_counter()
+    before = _counts()
+    rows = [{1: 1.0, 2: 2.0}, {2: 1.0}, {3: 1.0}]
+    for vocab_size in (8, 70_000):
+        vectors = SparseVectors.from_dicts(rows, vocab_size=vocab_size)
+        live = MemoryLive(MemorySegment.build(vectors, document_rows=[0, 2, 3]))
+        search([live], vectors[0], 2)
+        search([live], vectors[0], 2, [np.array([True, False])])
+        score_rows(live.segment, vectors[0], [0, 1])
+    after = _counts()
+    return Warmth(time.perf_counter() - started, after[0] - before[0], after[1] - before[1])
+
+
+def _counts() -> tuple[int, int]:
+    """Return how many kernel variants this process compiled, and how many it loaded."""
+    compiled = loaded = 0
+    for found in vars(kernels).values():
+        stats = getattr(found, "stats", None)
+        if stats is not None:
+            compiled += sum(stats.cache_misses.values())
+            loaded += sum(stats.cache_hits.values())
+    return compiled, loaded
+
+
+def _windows(bounds: Sequence[int], window_rows: int) -> npt.NDArray[np.int64]:
+    """Return the first row of each window, and the end: whole documents, `window_rows` at most."""
+    windows = [0]
+    for start, stop in pairwise(bounds):
+        if stop - windows[-1] > window_rows and start > windows[-1]:
+            windows.append(start)
+    if bounds[-1] > 0:
+        windows.append(bounds[-1])
+    return np.array(windows, np.int64)
+
+
+def _postings(
+    forward: tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.float32]],
+    vocab_size: int,
+    windows: npt.NDArray[np.int64],
+) -> MemoryPostings:
+    indptr, terms, weights = forward
+    starts = [np.zeros(1, np.int64)]
+    rows, values = [np.empty(0, np.uint16)], [np.empty(0, np.float32)]
+    for first, end in pairwise(windows):
+        lo, hi = indptr[first], indptr[end]
+        inside = kernels.invert_window(
+            indptr[first : end + 1] - lo, terms[lo:hi], weights[lo:hi], vocab_size
+        )
+        starts.append(inside[0][1:] + lo)
+        rows.append(inside[1])
+        values.append(inside[2])
+    return MemoryPostings(
+        windows, np.concatenate(starts), np.concatenate(rows), np.concatenate(values)
+    )
