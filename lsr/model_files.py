@@ -1,0 +1,122 @@
+"""Where a model is, and a hash of what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from lsr.errors import ModelError, OfflineError
+from lsr.model_folder import ModelFolder, NetworkSide, TableSide
+from lsr.weights import weight_files
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
+_WANTED = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md", "LICENSE*")
+_UNWANTED = ("*.bin", "*.pt", "*.onnx", "onnx/*", "openvino/*", "*.msgpack", "*.h5")
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the folder of a model: the bundled one, a local folder, or one from the hub.
+
+    With LSR_OFFLINE=1 or HF_HUB_OFFLINE=1 only models that were downloaded before are found.
+
+    >>> (find_model("bundled") / "model.safetensors").is_file()
+    True
+    """
+    text = str(name)
+    if text == "bundled":
+        return Path(__file__).parent / "bundled"
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    looks_local = isinstance(name, Path) or text.startswith((".", "/", "~")) or "\\" in text
+    if folder.exists() or looks_local or not 0 < text.count("/") < 2:
+        raise ModelError(
+            f"there is no model folder {text!r}",
+            hint="give a folder, a hub id such as naver/splade-v3, or `bundled`",
+        )
+    return _from_hub(text)
+
+
+def is_offline() -> bool:
+    """Return whether the environment forbids downloads."""
+    names = ("LSR_OFFLINE", "HF_HUB_OFFLINE")
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in names)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    offline = is_offline()
+    hint = f"hf download {name}  (on a machine with a network), or give a folder"
+    try:
+        found = snapshot_download(
+            name,
+            allow_patterns=list(_WANTED),
+            ignore_patterns=list(_UNWANTED),
+            local_files_only=offline,
+        )
+    except HFValidationError as error:
+        raise ModelError(f"{name!r} is neither a folder nor a hub id ({error})") from error
+    except LocalEntryNotFoundError as error:
+        why = "downloads are off" if offline else "the hub cannot be reached"
+        raise OfflineError(f"{name} is not on this machine and {why}", hint=hint) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{name} is not a folder here and not a public model on the hub",
+            hint="check the name; for a gated model log in with: hf auth login",
+        ) from error
+    except Exception as error:  # whatever the network layer below the hub client raises
+        raise OfflineError(f"{name} cannot be downloaded ({error})", hint=hint) from error
+    return Path(found)
+
+
+def fingerprint(folder: ModelFolder) -> str:
+    """Return a hash of weights, tokenizer and settings, 32 hexadecimal digits.
+
+    The files themselves are hashed, so it does not depend on which side is loaded, on the name
+    of the folder, or on the model card.
+    """
+    digest = xxhash.xxh3_128()
+    settings = {
+        "query": _settings(folder.query),
+        "document": _settings(folder.document),
+        "prompts": [folder.query_prompt, folder.document_prompt],
+        "max_active_dims": folder.max_active_dims,
+    }
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    sides = [folder.query] if folder.query == folder.document else [folder.query, folder.document]
+    for side in sides:
+        for file in _files(side):
+            digest.update(file.name.encode() + b"\0")
+            _update(digest, file)
+    return digest.hexdigest()
+
+
+def _settings(side: NetworkSide | TableSide) -> list[Any]:
+    if isinstance(side, TableSide):
+        return ["table", side.max_seq_length]
+    return ["network", side.max_seq_length, side.lower_case, side.pooling, side.activation]
+
+
+def _files(side: NetworkSide | TableSide) -> list[Path]:
+    names = ["config.json", *_TOKENIZER_FILES]
+    present = [side.folder / name for name in names if (side.folder / name).is_file()]
+    present += sorted(side.folder.glob("*.model"))
+    if isinstance(side, TableSide) and not (side.folder / "model.safetensors").is_file():
+        return present + sorted(side.folder.glob("idf.json"))
+    return present + weight_files(side.folder)
+
+
+def _update(digest: Any, file: Path) -> None:
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)

@@ -1,0 +1,330 @@
+"""What a model folder says about itself, in any of the public SparseEncoder layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lsr.errors import ModelError
+from lsr.tokens import NO_LIMIT, read_json
+
+Pooling = Literal["max", "sum"]
+Activation = Literal["relu", "log1p_relu"]
+
+_NETWORKS = ("MLMTransformer", "Transformer")
+_TABLES = ("SparseStaticEmbedding", "IDF")
+_DENSE = ("Pooling", "Normalize", "Dense", "StaticEmbedding", "LayerNorm", "WeightedLayerPooling")
+_CODES = ("SparseAutoEncoder", "CSRSparsity")
+_BERT_CONFIGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+#: These place their first token at position `pad_token_id + 1`.
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSide:
+    """A side that runs a masked language model and pools its logits."""
+
+    folder: Path
+    max_seq_length: int
+    lower_case: bool = False
+    pooling: Pooling = "max"
+    activation: Activation = "relu"
+
+
+@dataclass(frozen=True, slots=True)
+class TableSide:
+    """A side that looks each token of the text up in a table of weights."""
+
+    folder: Path
+    max_seq_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder with a sparse encoder: its two sides and the prompts that go before the texts.
+
+    `layout` is `symmetric` (one network for both sides), `router` (one route for each side) or
+    `bare` (a masked language model without sentence-transformers' files).
+    """
+
+    path: Path
+    layout: Literal["symmetric", "router", "bare"]
+    query: NetworkSide | TableSide
+    document: NetworkSide | TableSide
+    query_prompt: str = ""
+    document_prompt: str = ""
+    max_active_dims: int | None = None
+    licence: str | None = None
+
+
+def read_model_folder(path: Path, *, max_seq_length: int | None = None) -> ModelFolder:
+    """Return what the folder holds; ModelError says why it is not a sparse encoder.
+
+    `max_seq_length` replaces the limit of the folder, never beyond the positions it has.
+    """
+    if not path.is_dir():
+        raise ModelError(f"{path} is not a folder", hint="give the folder of a model")
+    read = _Reader(path, max_seq_length)
+    if (path / "modules.json").is_file():
+        return read.modules()
+    return read.bare()
+
+
+class _Reader:
+    """Walks the files of one folder."""
+
+    def __init__(self, path: Path, max_seq_length: int | None) -> None:
+        self.path = path
+        self.limit = max_seq_length
+
+    def bare(self) -> ModelFolder:
+        if not (self.path / "config.json").is_file():
+            raise ModelError(
+                f"{self.path} has neither modules.json nor config.json; it is not a model folder",
+                hint="give the folder that holds config.json and model.safetensors",
+            )
+        settings = read_json(self.path / "config_sentence_transformers.json", missing={})
+        _check_model_type(self.path, settings)
+        side = self._network("", {}, bare=True)
+        return ModelFolder(self.path, "bare", side, side, licence=_licence(self.path))
+
+    def modules(self) -> ModelFolder:
+        settings = read_json(self.path / "config_sentence_transformers.json", missing={})
+        _check_model_type(self.path, settings)
+        chain = [(_text(entry, "type"), _text(entry, "path")) for entry in self._module_list()]
+        query: NetworkSide | TableSide
+        if len(chain) == 1 and _kind(chain[0][0]) in ("Router", "Asym"):
+            folder = _inside(self.path, chain[0][1])
+            query, document = self._routes(folder, chain[0][1])
+            layout: Literal["symmetric", "router"] = "router"
+        else:
+            query = document = self._side(chain)
+            layout = "symmetric"
+        prompts = _prompts(self.path, settings)
+        return ModelFolder(
+            self.path,
+            layout,
+            query,
+            document,
+            query_prompt=prompts[0],
+            document_prompt=prompts[1],
+            max_active_dims=_positive(self.path, settings, "max_active_dims"),
+            licence=_licence(self.path),
+        )
+
+    def _module_list(self) -> list[dict[str, Any]]:
+        import json
+
+        file = self.path / "modules.json"
+        try:
+            entries = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{file} cannot be read as JSON ({error})", hint="fetch the model again"
+            ) from error
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ModelError(f"{file} is not a list of modules", hint="fetch the model again")
+        return sorted(entries, key=lambda entry: int(entry.get("idx", 0)))
+
+    def _routes(
+        self, folder: Path, prefix: str
+    ) -> tuple[NetworkSide | TableSide, NetworkSide | TableSide]:
+        file = folder / "router_config.json"
+        if not file.is_file() and (folder / "config.json").is_file():
+            file = folder / "config.json"
+        config = read_json(file)
+        types, structure = config.get("types"), config.get("structure")
+        if not isinstance(types, dict) or not isinstance(structure, dict):
+            raise ModelError(f"{file} has no `types` and `structure` of routes")
+        if (config.get("parameters") or {}).get("route_mappings"):
+            raise ModelError(f"{file} maps routes by task and modality; query and document only")
+        sides = []
+        for route in ("query", "document"):
+            names = structure.get(route)
+            if not isinstance(names, list) or not names:
+                raise ModelError(f"{file} has no route for {route}")
+            unknown = [name for name in names if name not in types]
+            if unknown:
+                raise ModelError(f"{file}: module {unknown[0]!r} of route {route} has no type")
+            chain = [(str(types[name]), f"{prefix}/{name}".strip("/")) for name in names]
+            sides.append(self._side(chain))
+        return sides[0], sides[1]
+
+    def _side(self, chain: Sequence[tuple[str, str]]) -> NetworkSide | TableSide:
+        kinds = [_kind(name) for name, _ in chain]
+        _refuse_other_families(self.path, kinds)
+        if len(chain) == 1 and kinds[0] in _TABLES:
+            return self._table(chain[0][1])
+        if len(chain) == 2 and kinds[0] in _NETWORKS and kinds[1] == "SpladePooling":
+            pooling = _inside(self.path, chain[1][1]) / "config.json"
+            return self._network(chain[0][1], read_json(pooling, missing={}), type=chain[0][0])
+        raise ModelError(
+            f"{self.path} is a chain of {' + '.join(kinds) or 'no'} modules; a masked language "
+            "model with SpladePooling, or a SparseStaticEmbedding, is expected"
+        )
+
+    def _network(
+        self, where: str, pooling: dict[str, Any], *, type: str = "", bare: bool = False
+    ) -> NetworkSide:
+        folder = _inside(self.path, where)
+        config = read_json(folder / "config.json")
+        _check_architecture(folder, config)
+        found = next((name for name in _BERT_CONFIGS if (folder / name).is_file()), None)
+        settings = {} if bare or found is None else read_json(folder / found)
+        task = settings.get("transformer_task")
+        if task is None:
+            task = "fill-mask" if bare or _kind(type) == "MLMTransformer" else "feature-extraction"
+        if task != "fill-mask":
+            raise ModelError(
+                f"{folder}: its Transformer module is set up for {task}; SPLADE needs fill-mask",
+                hint='write "transformer_task": "fill-mask" in sentence_bert_config.json',
+            )
+        strategy = pooling.get("pooling_strategy", "max")
+        activation = pooling.get("activation_function", "relu")
+        if strategy not in ("max", "sum") or activation not in ("relu", "log1p_relu"):
+            raise ModelError(
+                f"{self.path}: SpladePooling with {strategy!r} and {activation!r}; max or sum, "
+                "with relu or log1p_relu, are expected"
+            )
+        return NetworkSide(
+            folder,
+            self._length(folder, settings.get("max_seq_length"), config),
+            lower_case=bool(settings.get("do_lower_case", False)),
+            pooling=strategy,
+            activation=activation,
+        )
+
+    def _table(self, where: str) -> TableSide:
+        folder = _inside(self.path, where)
+        return TableSide(folder, self._length(folder, None, {}))
+
+    def _length(self, folder: Path, own: object, config: dict[str, Any]) -> int:
+        length = NO_LIMIT
+        tokenizer = read_json(folder / "tokenizer_config.json", missing={})
+        for value in (self.limit, own, tokenizer.get("model_max_length")):
+            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+                length = int(min(value, NO_LIMIT))
+                break
+        return min(length, _positions(config))
+
+
+def _check_model_type(path: Path, settings: dict[str, Any]) -> None:
+    found = settings.get("model_type", "SparseEncoder")
+    if found == "SparseEncoder":
+        return
+    if found == "CrossEncoder":
+        raise ModelError(f"{path} is a CrossEncoder: it scores pairs and gives no vectors")
+    raise ModelError(
+        f"{path} is a {found}, not a SparseEncoder; its vectors are not sparse",
+        hint="give a SPLADE model, such as naver/splade-v3",
+    )
+
+
+def _refuse_other_families(path: Path, kinds: Sequence[str]) -> None:
+    codes = [kind for kind in kinds if kind in _CODES]
+    if codes:
+        raise ModelError(
+            f"{path} has a {codes[0]} module (CSR codes); this version loads SPLADE and "
+            "inference-free models only"
+        )
+    dense = [kind for kind in kinds if kind in _DENSE]
+    if dense:
+        raise ModelError(
+            f"{path} is a dense sentence-transformers model (module {dense[0]}); "
+            "a sparse encoder is expected",
+            hint="give a SPLADE model, such as naver/splade-v3",
+        )
+
+
+def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
+    names = config.get("architectures") or []
+    if any(str(name).endswith(("ForMaskedLM", "ForPreTraining")) for name in names):
+        return
+    if any(str(name).endswith("ForSequenceClassification") for name in names):
+        raise ModelError(
+            f"{folder} is a {names[0]}, a classifier or cross-encoder; it has no vocabulary head"
+        )
+    if names:
+        raise ModelError(
+            f"{folder} is a {names[0]}, which has no masked language model head; loading it would "
+            "give it a random one",
+            hint="give the ...ForMaskedLM checkpoint of the model",
+        )
+    if not config.get("model_type"):
+        raise ModelError(f"{folder / 'config.json'} names no model_type and no architecture")
+
+
+def _prompts(path: Path, settings: dict[str, Any]) -> tuple[str, str]:
+    """Return the query and the document prompt as `encode_query` and `encode_document` pick them.
+
+    sentence-transformers always has the names `query` and `document`, empty when not given, so
+    neither `passage` nor `default_prompt_name` is ever reached by the two.
+    """
+    prompts = settings.get("prompts") or {}
+    default = settings.get("default_prompt_name")
+    file = path / "config_sentence_transformers.json"
+    if not isinstance(prompts, dict):
+        raise ModelError(f"{file}: `prompts` is not an object of names and texts")
+    if default is not None and default not in {"query", "document", *prompts}:
+        raise ModelError(f"{file}: default_prompt_name {default!r} is not among the prompts")
+    chosen = [prompts.get(name) or "" for name in ("query", "document")]
+    if not all(isinstance(prompt, str) for prompt in chosen):
+        raise ModelError(f"{file}: a prompt is not a text")
+    return chosen[0], chosen[1]
+
+
+def _positions(config: dict[str, Any]) -> int:
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return NO_LIMIT
+    if config.get("model_type") in _OFFSET_POSITIONS:
+        positions -= int(config.get("pad_token_id") or 0) + 1
+    return positions
+
+
+def _positive(path: Path, settings: dict[str, Any], key: str) -> int | None:
+    value = settings.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ModelError(f"{path}: {key} is {value!r}; a positive integer is expected")
+    return value
+
+
+def _kind(type_name: str) -> str:
+    return type_name.rsplit(".", 1)[-1]
+
+
+def _text(entry: dict[str, Any], key: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str):
+        raise ModelError(f"modules.json: a module has no {key!r}", hint="fetch the model again")
+    return value
+
+
+def _inside(path: Path, name: str) -> Path:
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelError(f"{path}: module path {name!r} leads out of the model folder")
+    return path / name if name else path
+
+
+def _licence(path: Path) -> str | None:
+    """Return the licence that the front matter of the model card names."""
+    try:
+        lines = (path / "README.md").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    if not lines or lines[0].strip() != "---":
+        return None
+    for line in lines[1:]:
+        if line.strip() == "---":
+            break
+        key, _, value = line.partition(":")
+        if key.strip() == "license":
+            return value.strip().strip("\"'") or None
+    return None

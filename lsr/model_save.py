@@ -1,0 +1,165 @@
+"""Write a model folder in the public SparseEncoder layouts, so that others load it too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import ConfigError
+from lsr.model_folder import Activation, Pooling
+from lsr.tokens import read_json
+from lsr.weights import WeightFiles
+
+# The names of version 5, which version 6 of sentence-transformers resolves as well.
+_NETWORK = "sentence_transformers.sparse_encoder.models.MLMTransformer"
+_POOLING = "sentence_transformers.sparse_encoder.models.SpladePooling"
+_TABLE = "sentence_transformers.sparse_encoder.models.SparseStaticEmbedding"
+_ROUTER = "sentence_transformers.models.Router"
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+def save_symmetric(
+    network: Path,
+    target: Path,
+    *,
+    pooling: Pooling = "max",
+    activation: Activation = "relu",
+    max_seq_length: int | None = None,
+    prompts: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a folder in which one masked language model encodes both sides.
+
+    `network` is a plain model folder with config.json, safetensors and tokenizer. `half` stores
+    the weights as float16; they are computed with in float32 all the same.
+    """
+    _new_folder(target)
+    _copy_network(network, target, max_seq_length, half)
+    _write_pooling(target / "1_SpladePooling", network, pooling, activation)
+    _write_modules(target, [("", _NETWORK), ("1_SpladePooling", _POOLING)])
+    _write_settings(target, prompts)
+
+
+def save_router(
+    network: Path,
+    table: npt.NDArray[np.float32],
+    target: Path,
+    *,
+    pooling: Pooling = "max",
+    activation: Activation = "relu",
+    max_seq_length: int | None = None,
+    prompts: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write an inference-free folder: a network for documents, a table of weights for queries.
+
+    `table` (vocab,) float32 has a weight for each term. The network lies at the root, where
+    plain transformers finds it; `idf.json` repeats the table for engines that read it.
+    """
+    _new_folder(target)
+    _copy_network(network, target, max_seq_length, half)
+    query = target / "query_0_SparseStaticEmbedding"
+    pool = "document_1_SpladePooling"
+    _write_pooling(target / pool, network, pooling, activation)
+    _write_table(query, network, table)
+    structure = {"query": [query.name], "document": ["", pool]}
+    types = {query.name: _TABLE, "": _NETWORK, pool: _POOLING}
+    parameters = {"default_route": "document", "allow_empty_key": True, "route_mappings": {}}
+    router = {"types": types, "structure": structure, "parameters": parameters}
+    _write_json(target / "router_config.json", router)
+    _write_modules(target, [("", _ROUTER)])
+    _write_settings(target, prompts)
+    vocabulary = read_json(target / "tokenizer.json")["model"]["vocab"]
+    if isinstance(vocabulary, dict):
+        weights = {token: float(table[term]) for token, term in vocabulary.items()}
+        _write_json(target / "idf.json", weights)
+
+
+def _new_folder(target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} exists and is not an empty folder")
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _copy_network(network: Path, target: Path, max_seq_length: int | None, half: bool) -> None:
+    config = read_json(network / "config.json")
+    config["dtype"] = "float32"
+    config.pop("torch_dtype", None)
+    _write_json(target / "config.json", config)
+    _copy_tokenizer(network, target)
+    if max_seq_length is None:
+        max_seq_length = read_json(target / "tokenizer_config.json").get("model_max_length")
+    _write_json(
+        target / "sentence_bert_config.json",
+        {"max_seq_length": max_seq_length, "do_lower_case": False},
+    )
+    files = WeightFiles(network)
+    dtype = np.float16 if half else np.float32
+    tensors = {name: files.tensor(name).astype(dtype) for name in sorted(files.names)}
+    _write_tensors(target / "model.safetensors", tensors)
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in _TOKENIZER:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def _write_pooling(folder: Path, network: Path, pooling: Pooling, activation: Activation) -> None:
+    folder.mkdir()
+    settings = {
+        "pooling_strategy": pooling,
+        "activation_function": activation,
+        "word_embedding_dimension": read_json(network / "config.json").get("vocab_size"),
+    }
+    _write_json(folder / "config.json", settings)
+
+
+def _write_table(folder: Path, network: Path, table: npt.NDArray[np.float32]) -> None:
+    folder.mkdir()
+    _copy_tokenizer(network, folder)
+    _write_json(folder / "config.json", {"frozen": True})
+    _write_tensors(folder / "model.safetensors", {"weight": table.astype(np.float32)})
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+    from safetensors.numpy import save_file
+
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(contiguous, str(file), metadata={"format": "pt"})
+    file.chmod(0o644)  # the library makes it readable for its owner only
+
+
+def _write_modules(target: Path, modules: list[tuple[str, str]]) -> None:
+    entries = [
+        {"idx": number, "name": str(number), "path": path, "type": kind}
+        for number, (path, kind) in enumerate(modules)
+    ]
+    _write_json(target / "modules.json", entries)
+
+
+def _write_settings(target: Path, prompts: Mapping[str, str] | None) -> None:
+    settings = {
+        "model_type": "SparseEncoder",
+        "prompts": {"query": "", "document": "", **(prompts or {})},
+        "default_prompt_name": None,
+        "similarity_fn_name": "dot",
+    }
+    _write_json(target / "config_sentence_transformers.json", settings)
+
+
+def _write_json(file: Path, content: object) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
