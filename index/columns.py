@@ -109,6 +109,9 @@ class Fields(Mapping[str, FieldType]):
 
         `declared` gives the types of fields not seen yet. Raises DataError that names the field,
         the value and both types if a value does not fit.
+
+        >>> Fields().learn(Document("d1", fields={"seen": "2020-01-31"}))
+        Fields(seen: date)
         """
         columns = self._columns
         new: dict[str, _Column] = {}
@@ -135,6 +138,9 @@ class Fields(Mapping[str, FieldType]):
 
         Raises DataError if a document has a field that is not known here, or a value that does
         not fit; after `learn` of the same documents it never does.
+
+        >>> Fields({"year": "number"}).arrays([Document("d1")])[0].to_pylist()
+        [None]
         """
         known = self._columns.keys()
         rows = [document.fields for document in documents]

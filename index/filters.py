@@ -104,7 +104,11 @@ class BoundFilter:
 
 
 def bind(filter: Filter, fields: Fields) -> BoundFilter:
-    """Return the filter ready to run; FilterError names unknown fields and wrong types."""
+    """Return the filter ready to run; FilterError names unknown fields and wrong types.
+
+    >>> bind(parse_filter("year >= 2020"), Fields({"year": "number"}))
+    BoundFilter(year >= 2020)
+    """
     return BoundFilter(filter, _bound(filter, fields))
 
 
