@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.errors import DataError, IndexFormatError
@@ -293,6 +293,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries({}, optional={kind: VALUES[kind] for kind in VALUES}), max_size=6
@@ -336,6 +337,7 @@ def test_dates_are_instants_in_utc() -> None:
     assert date_from_text("0001-01-01T00:00:00+14:00") is None
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.none() | st.just(UTC)))
 def test_the_text_of_a_datetime_reads_back_to_the_same_instant(moment: datetime) -> None:
     millis = date_from_datetime(moment)
