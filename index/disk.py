@@ -186,8 +186,9 @@ def sync_folder(path: Path) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file if it is there."""
-    if not path.exists():
-        return
+    with reported(path, "remove"):
+        if not path.exists():
+            return
     with _changing(path, "remove"):
         path.unlink(missing_ok=True)
 
@@ -251,4 +252,5 @@ def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.N
         array.flags.writeable = False
         return array
     with reading(path), pa.memory_map(str(path)) as file:
-        return np.frombuffer(file.read_buffer(), dtype=dtype).reshape(shape)
+        mapped: npt.NDArray[Any] = np.frombuffer(memoryview(file.read_buffer()), dtype=dtype)
+        return mapped.reshape(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -104,19 +105,20 @@ class DocumentsWriter:
             self._writer.write_batch(batch)
 
 
-class _Unclosed:
-    """A FileWriter as Arrow wants it, which leaves closing it to us."""
-
-    closed = False
+class _Unclosed(RawIOBase):
+    """A FileWriter as Arrow wants it; closing this one leaves the file to us."""
 
     def __init__(self, file: disk.FileWriter) -> None:
-        self.write, self.tell = file.write, file.tell
+        self._file = file
 
-    def flush(self) -> None:
-        pass
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
 
-    def close(self) -> None:
-        pass
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def writable(self) -> bool:
+        return True
 
 
 class Documents:
@@ -158,7 +160,7 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
     Read, not mapped: a merge goes through every page once and should not hold on to them.
     """
-    with disk.reading(path), pa.OSFile(str(path)) as file:
+    with disk.reading(path), pa.OSFile(str(path), "r") as file:
         reader = pa.ipc.open_file(file)
         for at in range(reader.num_record_batches):
             batch = reader.get_batch(at)
@@ -185,8 +187,8 @@ def _text_bytes(batch: pa.RecordBatch) -> IntArray:
 
 
 def _lengths(strings: pa.Array[Any]) -> npt.NDArray[Any]:
-    lengths = pc.binary_length(strings).fill_null(0)
-    found: npt.NDArray[Any] = lengths.to_numpy(zero_copy_only=False)
+    lengths = pc.call_function("binary_length", [strings])
+    found: npt.NDArray[Any] = pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
     return found
 
 
@@ -196,7 +198,9 @@ def _spans_array(spans: Sequence[Sequence[Span]]) -> pa.Array[Any]:
     flat = np.array([span for part in spans for span in part], np.int32).reshape(-1, 2)
     starts, ends = pa.array(flat[:, 0].copy()), pa.array(flat[:, 1].copy())
     struct = pa.StructArray.from_arrays([starts, ends], fields=list(SPANS.value_type))
-    return pa.ListArray.from_arrays(pa.array(bounds), struct, type=SPANS)
+    offsets: Any = pa.array(bounds)
+    spans_array: pa.Array[Any] = pa.ListArray.from_arrays(offsets, struct, type=SPANS)
+    return spans_array
 
 
 def _unfit(documents: Sequence[Document], error: Exception) -> DataError:

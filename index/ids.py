@@ -126,7 +126,11 @@ class GrowingIds:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        buffers = [None, pa.py_buffer(self._bounds[: self._count + 1]), pa.py_buffer(self._text)]
+        buffers = [
+            None,
+            pa.py_buffer(self._bounds[: self._count + 1].data),
+            pa.py_buffer(self._text),
+        ]
         ids = pa.LargeBinaryArray.from_buffers(pa.large_binary(), self._count, buffers)
         order = pc.array_sort_indices(ids).to_numpy(zero_copy_only=False)
         ranks = np.empty(self._count, np.uint32)

@@ -1,0 +1,230 @@
+"""Store: an index's folder of segments, its commits, and the snapshots that readers hold."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.errors import ConfigError, IndexFormatError
+
+from . import disk
+from .columns import Fields
+from .journal import JOURNAL
+from .lock import HOLDER, LOCK, WriterLock
+from .manifest import (
+    MANIFEST,
+    SEGMENTS,
+    TOMBSTONES,
+    Manifest,
+    is_segment_name,
+    is_tombstone_name,
+    plain,
+    read_manifest,
+)
+from .segment import Segment
+from .segment_writer import remove_segment
+from .tombstones import read_tombstones
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+TEMPORARY = (f"{MANIFEST}.tmp", f"{JOURNAL}.tmp")
+#: What a folder may hold in which an index is made: what a `create` that was killed left.
+_LEFT_BY_CREATE = {LOCK, HOLDER, SEGMENTS, TOMBSTONES, *TEMPORARY}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSegment:
+    """A segment with its tombstones as of one commit.
+
+    `deleted` is bool (n_documents,), True for a deleted document; None when there is none.
+    """
+
+    segment: Segment
+    deleted: npt.NDArray[np.bool_] | None
+
+    @property
+    def n_live(self) -> int:
+        """The number of documents that are not deleted."""
+        gone = 0 if self.deleted is None else int(np.count_nonzero(self.deleted))
+        return self.segment.n_documents - gone
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One commit, for reading. Its files stay readable whatever commits follow."""
+
+    generation: int
+    manifest: Manifest
+    segments: tuple[LiveSegment, ...]
+
+    @property
+    def n_live(self) -> int:
+        """The number of documents that are not deleted."""
+        return sum(live.n_live for live in self.segments)
+
+
+class Store:
+    """The folder of an index. Any number of threads and processes read; one writes.
+
+    Nothing in it changes but `manifest.json`, which a commit replaces in one step: a crash at
+    any instant leaves the last commit.
+    """
+
+    def __init__(self, path: Path, *, verify: bool) -> None:
+        self.path = path
+        self._verify = verify
+        self._guard = threading.Lock()
+        self._latest: tuple[bytes, Snapshot] | None = None
+
+    @classmethod
+    def create(cls, path: Path, settings: Mapping[str, Any]) -> Store:
+        """Make an empty index, generation 0, in a new or empty folder; return its store.
+
+        `settings` is a JSON object with at least `vocab_size`; `passages`, if it is there and
+        not null, says that documents have one row for each passage. ConfigError if the folder
+        holds something.
+        """
+        kept = plain(settings)
+        if not isinstance(kept.get("vocab_size"), int):
+            raise ConfigError("an index needs vocab_size, the number of terms, in its settings")
+        path = Path(path)
+        _refuse_occupied(path)
+        disk.make_folder(path, exist_ok=True)
+        lock = WriterLock(path)
+        lock.acquire()
+        try:
+            # Another process may have been quicker than our first look.
+            _refuse_occupied(path)
+            for name in (SEGMENTS, TOMBSTONES):
+                disk.make_folder(path / name, exist_ok=True)
+            sweep(path, set())
+            disk.replace(path / MANIFEST, Manifest(0, kept, Fields(), (), 1).to_bytes())
+        finally:
+            lock.release()
+        disk.sync_folder(path.absolute().parent)
+        return cls(path, verify=True)
+
+    @classmethod
+    def open(cls, path: Path, verify: bool = True) -> Store:
+        """Return the store of an index.
+
+        Reads every file once and verifies its checksum. With `verify` false only the manifest
+        is read now, and later, as segments are opened, headers, sizes and tombstones. Raises
+        IndexFormatError for a folder that is no index, is damaged, or is of a newer format.
+        """
+        store = cls(Path(path), verify=verify)
+        if verify:
+            store.snapshot()
+        else:
+            Manifest.from_bytes(read_manifest(store.path), store.path / MANIFEST)
+        return store
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest commit; the same object as before if there was none since."""
+        with self._guard:
+            while True:
+                data = read_manifest(self.path)
+                if self._latest is not None and self._latest[0] == data:
+                    return self._latest[1]
+                try:
+                    snapshot = self._load(data)
+                except IndexFormatError:
+                    # A commit may have removed, under us, what the manifest we read named.
+                    if read_manifest(self.path) == data:
+                        raise
+                    continue
+                self._latest = data, snapshot
+                return snapshot
+
+    def begin(self) -> Transaction:
+        """Return a transaction, which holds the writer's lock until it commits or rolls back.
+
+        Raises LockedError that names the process id of the writer if there is one.
+        """
+        from .transaction import Transaction
+
+        if not self.path.is_dir():
+            read_manifest(self.path)
+        lock = WriterLock(self.path)
+        lock.acquire()
+        try:
+            return Transaction(self, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def check(self) -> list[str]:
+        """Return all that is wrong with the index on disk, a sentence each; empty when sound."""
+        from .check import check_folder
+
+        return check_folder(self.path).problems
+
+    def published(self, manifest: Manifest, segments: Sequence[LiveSegment]) -> Snapshot:
+        """Take over the segments that a transaction has open as the newest commit."""
+        with self._guard:
+            snapshot = Snapshot(manifest.generation, manifest, tuple(segments))
+            self._latest = manifest.to_bytes(), snapshot
+            return snapshot
+
+    def _load(self, data: bytes) -> Snapshot:
+        manifest = Manifest.from_bytes(data, self.path / MANIFEST)
+        known = {}
+        if self._latest is not None:
+            before = self._latest[1]
+            entries = zip(before.manifest.segments, before.segments, strict=True)
+            known = {(entry.name, entry.header_xxh3): live.segment for entry, live in entries}
+        segments = []
+        for entry in manifest.segments:
+            segment = known.get((entry.name, entry.header_xxh3))
+            if segment is None:
+                folder = self.path / SEGMENTS / entry.name
+                segment = Segment.open(folder, self._verify, header_xxh3=entry.header_xxh3)
+            segments.append(LiveSegment(segment, read_tombstones(self.path, entry)))
+        return Snapshot(manifest.generation, manifest, tuple(segments))
+
+
+def sweep(path: Path, keep: set[str]) -> None:
+    """Remove segments and tombstones that are not in `keep`, and temporary files.
+
+    Only for the holder of the writer's lock. Names that are not ours are left alone.
+    """
+    for name in TEMPORARY:
+        disk.remove_file(path / name)
+    for name in names_in(path / SEGMENTS):
+        if is_segment_name(name) and name not in keep:
+            remove_segment(path / SEGMENTS / name)
+    for name in names_in(path / TOMBSTONES):
+        if is_tombstone_name(name) and name not in keep:
+            disk.remove_file(path / TOMBSTONES / name)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none if it is not there."""
+    try:
+        with disk.reading(folder):
+            return sorted(entry.name for entry in folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _refuse_occupied(path: Path) -> None:
+    if (path / MANIFEST).exists():
+        raise ConfigError(
+            f"{path} already holds an index",
+            hint=f"lsr add {path} SOURCE adds to it; or give another folder",
+        )
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file; an index is a folder", hint="give another name")
+    strangers = set(names_in(path)) - _LEFT_BY_CREATE
+    if strangers:
+        raise ConfigError(
+            f"{path} is not empty: it holds {min(strangers)!r}; an index needs a folder of its own",
+            hint="give a new or an empty folder",
+        )
