@@ -18,8 +18,8 @@ from . import disk
 from .columns import Fields
 from .documents import DOCUMENTS, DocumentsWriter, documents_batch, documents_schema
 from .ids import GrowingIds, hash_ids
-from .kernels import MAX_WINDOW_ROWS, invert_window
 from .segment import ARRAYS, FILES, HEADER, PASSAGE_ARRAYS, FileEntry, Header, array_type
+from .windows import MAX_WINDOW_ROWS, invert_window
 
 #: Postings of a window when nothing else is asked for: about 100 MB while it is inverted.
 WINDOW_POSTINGS = 16_000_000

@@ -19,7 +19,6 @@ from . import disk
 from .columns import Fields
 from .ids import hash_ids
 from .journal import RESTART_HINT, Journal, JournalPart, remove_journal
-from .kernels import MAX_WINDOW_ROWS
 from .lock import WriterLock
 from .manifest import (
     MANIFEST,
@@ -37,6 +36,7 @@ from .segment import Segment
 from .segment_writer import WINDOW_POSTINGS, SegmentWriter
 from .store import Snapshot, Store, sweep
 from .tombstones import write_tombstones
+from .windows import MAX_WINDOW_ROWS
 
 log = logging.getLogger(__name__)
 
