@@ -1,0 +1,263 @@
+"""`lsr search` and `lsr explain`: questions to an index."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session
+from lsr.errors import ConfigError, DataError, LsrError
+from lsr.output import Output, is_lively, plain
+
+if TYPE_CHECKING:
+    from lsr.index.index import Index
+    from lsr.sparse import SparseVector
+    from lsr.types import Explanation, Hit, SearchResult
+
+_BOLD, _END = "\x1b[1m", "\x1b[22m"
+_TERMS_SHOWN = 6
+_BATCH = 1024
+
+Vector = Annotated[
+    bool,
+    typer.Option("--vector", help='The query is a vector: {"token or term id": weight, ...}.'),
+]
+
+
+def search(
+    ctx: typer.Context,
+    directory: IndexDir,
+    query: Annotated[
+        list[str] | None, typer.Argument(metavar="[QUERY...]", help="What to look for.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Hits to return; default 10.")] = None,
+    filter: Filter = None,
+    vector: Vector = False,
+    fields: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Metadata fields to show with each hit.")
+    ] = None,
+    queries: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Many queries: queries.jsonl, .tsv or irds:ID."),
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="FILE", help="TREC run to write, - for stdout.")
+    ] = None,
+    tag: Annotated[str, typer.Option(help="Name of the run.")] = "lsr",
+    model: Model = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Search an index.
+
+    Each hit has its rank, score, id and title, a snippet, and the terms that matched with their
+    shares of the score. With --queries many queries are answered: as a TREC run with --run, as
+    a line of JSON for each query without.
+    """
+    if bool(query) == bool(queries):
+        raise ConfigError("give a query after DIR, or --queries FILE, and not both")
+    if run is not None and queries is None:
+        raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
+    settings = session(ctx).settings(k=k, threads=threads)
+    from lsr.index.index import Index
+
+    index = Index.open(directory, encoder=model, verify=settings.verify)
+    if queries is not None:
+        _search_many(session(ctx), index, queries, settings.k, filter, settings.threads, run, tag)
+        return
+    text = " ".join(query or [])
+    asked = index.vector(_parsed_vector(text) if vector else text)
+    result = index.search(asked, k=settings.k, filter=filter)
+    why = [index.explain(asked, hit.id) for hit in result]
+    names = None if fields is None else [name.strip() for name in fields.split(",")]
+    _check_fields(index, names)
+    if json:
+        answers = [_as_json(hit, reason, names) for hit, reason in zip(result, why, strict=True)]
+        session(ctx).output.json(
+            {"query": text, "path": result.path, "took_ms": result.took_ms, "hits": answers}
+        )
+    else:
+        _show(session(ctx).output, result, why, names or [])
+
+
+def explain(
+    ctx: typer.Context,
+    directory: IndexDir,
+    query: Annotated[str, typer.Argument(metavar="QUERY")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
+    vector: Vector = False,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Show why a document scored what it did.
+
+    Each shared term has a product of weights; the products sum to the score.
+    """
+    settings = session(ctx).settings()
+    from lsr.index.index import Index
+
+    index = Index.open(directory, encoder=model, verify=settings.verify)
+    found = index.explain(_parsed_vector(query) if vector else query, id)
+    if found is None:
+        raise LsrError(f"{directory} has no document {id!r}")
+    output = session(ctx).output
+    if json:
+        output.json({"query": query, **asdict(found)})
+        return
+    output.table(
+        [
+            {
+                "token": term.token,
+                "query": term.query_weight,
+                "document": term.document_weight,
+                "product": term.product,
+            }
+            for term in found.terms
+        ]
+    )
+    output.data(f"score {found.score:.4f} = the sum of {len(found.terms)} products")
+    if found.passage is not None:
+        output.data(f"best passage {found.passage.number}: {plain(found.passage.text)}")
+
+
+def show_hits(output: Output, index: Index, query: str, k: int) -> None:
+    """Search for `query` and write the hits as `lsr search` does."""
+    vector = index.vector(query)
+    result = index.search(vector, k=k)
+    _show(output, result, [index.explain(vector, hit.id) for hit in result], [])
+
+
+def _parsed_vector(text: str) -> SparseVector | dict[str, float]:
+    import json
+
+    from lsr.sparse import SparseVectors
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise DataError(
+            f"the query is not JSON: {error}", hint="write a vector like '{\"17\": 1.2}'"
+        ) from error
+    if not isinstance(found, dict) or not all(
+        isinstance(weight, int | float) and not isinstance(weight, bool)
+        for weight in found.values()
+    ):
+        raise DataError(
+            "the query is not an object of weights", hint="write a vector like '{\"17\": 1.2}'"
+        )
+    if all(key.isascii() and key.isdigit() for key in found):
+        row = {int(key): weight for key, weight in found.items()}
+        return SparseVectors.from_dicts([row], vocab_size=2**32 - 1)[0]
+    return found
+
+
+def _check_fields(index: Index, names: Sequence[str] | None) -> None:
+    known = index.info().fields if names else {}
+    for name in names or []:
+        if name not in known:
+            raise ConfigError(
+                f"--fields names {name!r}, which no document has",
+                hint=f"the fields are {', '.join(known) or 'none'}",
+            )
+
+
+def _show(
+    output: Output,
+    result: SearchResult,
+    why: Sequence[Explanation | None],
+    fields: Sequence[str],
+) -> None:
+    for hit, reason in zip(result, why, strict=True):
+        title = f"  {output.strong(plain(hit.title))}" if hit.title else ""
+        output.data(f"{hit.rank:>3}  {hit.score:8.4f}  {plain(hit.id)}{title}")
+        for name in fields:
+            if name in hit.fields:
+                output.data(f"     {name}: {plain(str(hit.fields[name]))}")
+        if snippet := _snippet(hit, reason):
+            output.data(f"     {snippet}")
+        if reason is not None and reason.terms:
+            shown = ", ".join(
+                f"{plain(term.token)} {term.product:.2f}" for term in reason.terms[:_TERMS_SHOWN]
+            )
+            more = len(reason.terms) - _TERMS_SHOWN
+            output.data(f"     matched: {shown}" + (f" and {more} more" if more > 0 else ""))
+    if not result.hits:
+        output.note("no document matches")
+    output.detail(f"{len(result)} hits in {result.took_ms:.1f} ms, by way of {result.path}")
+
+
+def _snippet(hit: Hit, reason: Explanation | None) -> str:
+    from lsr.snippet import make_snippet, render
+
+    tokens = {term.token: term.product for term in reason.terms} if reason else {}
+    text = hit.passage.text if hit.passage else hit.text
+    # Neutralised before it is marked: one character for one, so that the marks stay right.
+    snippet = make_snippet(plain(text), tokens)
+    marks = (_BOLD, _END) if is_lively(sys.stdout) else ("", "")
+    return render(snippet, *marks)
+
+
+def _as_json(
+    hit: Hit, reason: Explanation | None, fields: Sequence[str] | None
+) -> dict[str, object]:
+    from lsr.snippet import make_snippet
+
+    terms = reason.terms if reason else ()
+    text = hit.passage.text if hit.passage else hit.text
+    snippet = make_snippet(text, {term.token: term.product for term in terms})
+    chosen = hit.fields if fields is None else {n: hit.fields.get(n) for n in fields}
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "id": hit.id,
+        "title": hit.title,
+        "fields": dict(chosen),
+        "passage": hit.passage,
+        "snippet": snippet.text,
+        "highlights": [list(mark) for mark in snippet.marks],
+        "terms": [{"token": term.token, "product": term.product} for term in terms],
+    }
+
+
+def _search_many(
+    current: Session,
+    index: Index,
+    source: str,
+    k: int,
+    filter: str | None,
+    threads: int | None,
+    run: str | None,
+    tag: str,
+) -> None:
+    """Answer each query of a file: as a TREC run, or without `run` as lines of JSON."""
+    from contextlib import nullcontext
+
+    from lsr.output import to_json
+    from lsr.queries import read_queries, trec_lines
+
+    queries = read_queries(source)
+    current.output.on_interrupt = "the run is incomplete"
+    target = sys.stdout if run in (None, "-") else None
+    with (
+        nullcontext(target) if target else Path(run or "").open("w", encoding="utf-8") as out,
+        current.output.progress("queries", len(queries)) as bar,
+    ):
+        for at in range(0, len(queries), _BATCH):
+            part = queries[at : at + _BATCH]
+            texts = [query.text for query in part]
+            results = index.search_batch(texts, k=k, filter=filter, threads=threads)
+            for query, result in zip(part, results, strict=True):
+                if run is None:
+                    hits = [{"rank": h.rank, "score": h.score, "id": h.id} for h in result]
+                    out.write(to_json({"id": query.id, "query": query.text, "hits": hits}) + "\n")
+                else:
+                    out.writelines(line + "\n" for line in trec_lines(query.id, result, tag))
+            bar.update(at + len(part))
+    current.output.note(
+        f"{len(queries):,} queries" + (f", written to {run}" if run not in (None, "-") else "")
+    )

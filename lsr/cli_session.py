@@ -1,0 +1,66 @@
+"""What every command shares: its output, its settings, and the options that recur."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lsr.output import Output
+
+if TYPE_CHECKING:
+    from lsr.config import Loaded, Settings
+
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON object to stdout.")]
+IndexDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the index.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Encoder: bundled, a folder, or a hub id such as naver/splade-v3."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to use; default every core.")]
+Filter = Annotated[
+    str | None,
+    typer.Option(
+        "--filter", metavar="EXPR", help="Only documents such as 'year >= 2020 and lang = \"en\"'."
+    ),
+]
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of the command line, made by the root command and found at `ctx.obj`."""
+
+    output: Output = field(default_factory=Output)
+    config: Path | None = None
+
+    def load(self, **flags: Any) -> Loaded:
+        """Return the settings with their origins; flags that are None were not given."""
+        from lsr.config import load_settings
+
+        return load_settings(self.config, flags=flags)
+
+    def settings(self, **flags: Any) -> Settings:
+        """Return the settings in force, after telling the libraries what concerns them."""
+        settings = self.load(**flags).settings
+        if settings.offline:
+            os.environ["LSR_OFFLINE"] = "1"
+        if settings.cache is not None:
+            os.environ["LSR_CACHE"] = str(settings.cache)
+        _log_to_stderr("info" if self.output.verbosity else settings.log_level)
+        return settings
+
+
+def session(ctx: typer.Context) -> Session:
+    """Return the Session of a command's context."""
+    found = ctx.find_root().obj
+    return found if isinstance(found, Session) else Session()
+
+
+def _log_to_stderr(level: str) -> None:
+    import logging
+
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("lsr").setLevel(level.upper())
