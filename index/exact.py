@@ -16,7 +16,7 @@ import numpy.typing as npt
 from lsr.sparse import SparseVector
 
 if TYPE_CHECKING:
-    from .search import Live
+    from .searchable import Live
 
 
 class ExactHit(NamedTuple):

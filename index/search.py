@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +14,10 @@ import numpy.typing as npt
 from lsr.errors import ConfigError
 from lsr.sparse import SparseVector, SparseVectors
 
-from . import kernels
-from .kernels import BLOCK, MAX_WINDOW_ROWS, frozen
+from . import cold
+from .scratch import Arguments, Scratch, arguments_of, scratch_of_thread
+from .searchable import Live, Searchable
+from .windows import frozen
 
 Allowed = Sequence[npt.NDArray[np.bool_] | None] | None
 
@@ -28,51 +28,10 @@ SCAN_ROW, SCAN_TERM, SWEEP_ROW = 60.0, 1.0, 0.15
 #: The smallest float32 above 0: "at least this" means "above 0".
 TINY = np.float32(1.4e-45)
 
+#: Seconds of searching in numpy after which the kernels are loaded; about what loading takes.
+COLD_SECONDS = 0.3
+
 _CHUNK = 16
-
-
-class Postings(Protocol):
-    """The four arrays of a segment's inverted lists, window by window."""
-
-    @property
-    def windows(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
-    @property
-    def indptr(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
-    @property
-    def rows(self) -> npt.NDArray[np.uint16]: ...  # noqa: D102
-    @property
-    def weights(self) -> npt.NDArray[np.float32]: ...  # noqa: D102
-
-
-class Searchable(Protocol):
-    """What search reads of a segment; `index.segment.Segment` has it."""
-
-    @property
-    def n_documents(self) -> int: ...  # noqa: D102
-    @property
-    def n_rows(self) -> int: ...  # noqa: D102
-    @property
-    def vocab_size(self) -> int: ...  # noqa: D102
-    @property
-    def forward(self) -> tuple[npt.NDArray[np.int64], Any, npt.NDArray[np.float32]]: ...  # noqa: D102
-    @property
-    def postings(self) -> Postings: ...  # noqa: D102
-    @property
-    def row_document(self) -> npt.NDArray[np.uint32] | None: ...  # noqa: D102
-    @property
-    def document_rows(self) -> npt.NDArray[np.int64] | None: ...  # noqa: D102
-    @property
-    def id_rank(self) -> npt.NDArray[np.uint32]: ...  # noqa: D102
-    def ids(self, ordinals: Sequence[int]) -> list[str]: ...  # noqa: D102
-
-
-class Live(Protocol):
-    """A segment and its tombstones; `index.store.LiveSegment` is one."""
-
-    @property
-    def segment(self) -> Searchable: ...  # noqa: D102
-    @property
-    def deleted(self) -> npt.NDArray[np.bool_] | None: ...  # noqa: D102
 
 
 class Found(NamedTuple):
@@ -90,57 +49,31 @@ class Found(NamedTuple):
     path: str
 
 
-class _Arguments(NamedTuple):
-    """A segment's arrays as the kernels take them, made once: one array type for each place."""
+class _Engine:
+    """The compiled kernels, once they are loaded; until then numpy answers."""
 
-    lists: tuple[Any, ...]  # the first seven arguments of `accumulate`
-    forward: tuple[Any, ...]
-    documents: npt.NDArray[np.uint32]
-    id_rank: npt.NDArray[np.uint32]
-    costs: list[npt.NDArray[np.int64]]  # postings of each term; filled when first needed
+    kernels: Any = None
+    cold_seconds: float = 0.0
 
+    def load(self) -> None:
+        from . import kernels
 
-@dataclass(slots=True)
-class _Scratch:
-    """The arrays of one thread: nothing is allocated for a query but its results."""
+        self.kernels = kernels
 
-    acc: npt.NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros(MAX_WINDOW_ROWS + BLOCK, np.float32)
-    )
-    query: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    terms: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(256, np.int64))
-    weights: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(256, np.float32))
-    scores: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    ranks: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-    rows: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def take(self, query: SparseVector) -> int:
-        """Copy the query in; return its number of terms."""
-        n_terms = len(query.terms)
-        if n_terms > len(self.terms):
-            self.terms = np.empty(2 * n_terms, np.int64)
-            self.weights = np.empty(2 * n_terms, np.float32)
-        self.terms[:n_terms] = query.terms
-        self.weights[:n_terms] = query.weights
-        return n_terms
-
-    def make_room(self, n_hits: int) -> None:
-        if n_hits > len(self.scores):
-            size = max(n_hits, 2 * len(self.scores), 128)
-            self.scores = np.empty(size, np.float32)
-            self.ranks = np.empty(size, np.uint32)
-            self.rows = np.empty(size, np.int64)
-
-    def dense(self, vocab_size: int) -> npt.NDArray[np.float32]:
-        if vocab_size > len(self.query):
-            self.query = np.zeros(vocab_size, np.float32)
-        return self.query
+    def spent(self, seconds: float) -> None:
+        """Count time spent in numpy; when it adds up to that of loading the kernels, load them."""
+        self.cold_seconds += seconds
+        if self.cold_seconds > COLD_SECONDS:
+            self.load()
 
 
-_local = threading.local()
-_prepared: WeakKeyDictionary[Searchable, _Arguments] = WeakKeyDictionary()
+_engine = _Engine()
 _ALL = frozen(np.zeros(0, np.bool_))
-_NO_DOCUMENTS = frozen(np.zeros(0, np.uint32))
+
+
+def load_kernels() -> None:
+    """Search with the compiled kernels from now on, instead of numpy for the first queries."""
+    _engine.load()
 
 
 def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allowed = None) -> Found:
@@ -153,24 +86,32 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
     """
     if k < 1:
         raise ConfigError(f"k is {k}; it must be at least 1")
-    scratch = _scratch()
-    n_terms = scratch.take(query)
-    parts: list[tuple[int, _Part]] = []
+    scratch = scratch_of_thread()
+    n_query = scratch.take(query)
     threshold = TINY
+    total = used = 0
+    scanned = accumulated = False
     for number, live in enumerate(segments):
-        keep = None if allowed is None else allowed[number]
-        part = _search_segment(live, scratch, n_terms, k, keep, threshold)
-        if part is None:
+        segment = live.segment
+        n_terms = scratch.known(n_query, segment.vocab_size)
+        if not n_terms or not segment.n_documents:
             continue
-        parts.append((number, part))
-        if len(part.scores) >= k and part.scores[k - 1] > threshold:
-            threshold = part.scores[k - 1]
-    if len(parts) == 1:
-        number, part = parts[0]
-        return Found(
-            np.full(len(part.rows), number), part.documents, part.rows, part.scores, part.path
-        )
-    return _merge(segments, parts, k)
+        wanted = min(k, segment.n_documents)
+        scratch.make_room(total + wanted)
+        keep = None if allowed is None else allowed[number]
+        if _engine.kernels is None:
+            size, scan = _search_cold(live, scratch, total, n_terms, wanted, keep, threshold)
+        else:
+            size, scan = _search_segment(live, scratch, total, n_terms, wanted, keep, threshold)
+        scanned, accumulated = scanned or scan, accumulated or not scan
+        if not size:
+            continue
+        scratch.owners[total : total + size] = number
+        total, used = total + size, used + 1
+        if size == k and scratch.scores[total - 1] > threshold:
+            threshold = scratch.scores[total - 1]
+    path = "accumulate" if accumulated else "scan" if scanned else "empty"
+    return _found(segments, scratch, total, k, used > 1, path)
 
 
 def search_many(
@@ -191,6 +132,7 @@ def search_many(
     workers = min(threads or os.cpu_count() or 1, -(-len(asked) // _CHUNK))
     if workers <= 1:
         return [search(segments, query, k, allowed) for query in asked]
+    _engine.load()
 
     def part(start: int) -> list[Found]:
         chunk = asked[start : start + _CHUNK]
@@ -204,188 +146,169 @@ def score_rows(
     segment: Searchable, query: SparseVector, rows: npt.ArrayLike
 ) -> npt.NDArray[np.float32]:
     """Return the scores of the given rows of a segment, the same to the bit as `search` gives."""
-    scratch = _scratch()
-    n_terms = _known(scratch, scratch.take(query), segment.vocab_size)
+    scratch = scratch_of_thread()
+    n_terms = scratch.known(scratch.take(query), segment.vocab_size)
     listed = frozen(np.asarray(rows, np.int64))
-    return _score(_arguments(segment), segment, scratch, n_terms, listed)
-
-
-class _Part(NamedTuple):
-    documents: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
-    path: str
+    if _engine.kernels is not None:
+        return _score(segment, arguments_of(segment), scratch, n_terms, listed)
+    started = time.perf_counter()
+    terms, weights = scratch.terms[:n_terms], scratch.weights[:n_terms]
+    scores = cold.score_rows(segment, terms, weights, listed)
+    _engine.spent(time.perf_counter() - started)
+    return scores
 
 
 def _search_segment(
     live: Live,
-    scratch: _Scratch,
+    scratch: Scratch,
+    at: int,
     n_terms: int,
     k: int,
     keep: npt.NDArray[np.bool_] | None,
     threshold: np.float32,
-) -> _Part | None:
+) -> tuple[int, bool]:
+    """Put the k best of a segment into the scratch from `at`: (how many, whether scanned)."""
     segment, deleted = live.segment, live.deleted
-    n_terms = _known(scratch, n_terms, segment.vocab_size)
-    if not n_terms or not segment.n_documents:
-        return None
-    arguments = _arguments(segment)
-    k = min(k, segment.n_documents)
-    scratch.make_room(k)
-    path = "accumulate"
+    arguments = arguments_of(segment)
+    hits = scratch.scores[at:], scratch.ranks[at:], scratch.rows[at:]
     if keep is not None:
         listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
         if listed is not None:
-            path = "scan"
-            scores = frozen(_score(arguments, segment, scratch, n_terms, listed))
-            size = kernels.best_rows(
-                listed,
-                scores,
-                arguments.documents,
-                arguments.id_rank,
-                k,
-                threshold,
-                scratch.scores,
-                scratch.ranks,
-                scratch.rows,
-            )
-    if path == "accumulate":
-        size = kernels.accumulate(
-            *arguments.lists,
-            _ALL if deleted is None else frozen(deleted),
-            _ALL if keep is None else frozen(keep),
-            scratch.terms,
-            scratch.weights,
-            n_terms,
-            k,
-            threshold,
-            scratch.acc,
-            scratch.scores,
-            scratch.ranks,
-            scratch.rows,
-        )
-    rows = scratch.rows[:size].copy()
-    documents = rows if segment.row_document is None else arguments.documents[rows].astype(np.int64)
-    return _Part(documents, rows, scratch.scores[:size].copy(), path)
+            scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
+            documents, ranks = arguments.documents, arguments.id_rank
+            size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
+            return size, True
+    size = _engine.kernels.accumulate(
+        *arguments.lists,
+        _ALL if deleted is None else frozen(deleted),
+        _ALL if keep is None else frozen(keep),
+        scratch.terms,
+        scratch.weights,
+        n_terms,
+        k,
+        threshold,
+        scratch.acc,
+        *hits,
+    )
+    return size, False
+
+
+def _search_cold(
+    live: Live,
+    scratch: Scratch,
+    at: int,
+    n_terms: int,
+    k: int,
+    keep: npt.NDArray[np.bool_] | None,
+    threshold: np.float32,
+) -> tuple[int, bool]:
+    """Do what `_search_segment` does, in numpy."""
+    started = time.perf_counter()
+    terms, weights = scratch.terms[:n_terms], scratch.weights[:n_terms]
+    rows, scores = cold.accumulate(live.segment, live.deleted, keep, terms, weights, k, threshold)
+    scratch.rows[at : at + len(rows)] = rows
+    scratch.scores[at : at + len(rows)] = scores
+    _engine.spent(time.perf_counter() - started)
+    return len(rows), False
 
 
 def _rows_to_scan(
     segment: Searchable,
-    arguments: _Arguments,
+    arguments: Arguments,
     terms: npt.NDArray[np.int64],
     keep: npt.NDArray[np.bool_],
     deleted: npt.NDArray[np.bool_] | None,
 ) -> npt.NDArray[np.int64] | None:
     """Return the rows that survive, when scoring them one by one is clearly cheaper."""
     n_rows = segment.n_rows
-    if not arguments.costs:
-        indptr = arguments.lists[1]
-        ends = np.diff(indptr).reshape(-1, segment.vocab_size)
-        arguments.costs.append(ends.sum(axis=0))
-    sweep = float(arguments.costs[0][terms].sum()) + n_rows * SWEEP_ROW
+    if not arguments.lengths:
+        per_window = np.diff(arguments.lists[1]).reshape(-1, segment.vocab_size)
+        arguments.lengths.append(per_window.sum(axis=0))
+    sweep = float(arguments.lengths[0][terms].sum()) + n_rows * SWEEP_ROW
     mean_terms = len(arguments.forward[1]) / max(n_rows, 1)
-    rows_per_document = n_rows / segment.n_documents
+    rows_per_document = max(n_rows, 1) / segment.n_documents
     most = sweep / (SCAN_ROW + SCAN_TERM * mean_terms) / rows_per_document
     if np.count_nonzero(keep) > most:
         return None
     survivors = np.flatnonzero(keep if deleted is None else keep & ~deleted)
     first = segment.document_rows
     if first is None:
-        return frozen(survivors.astype(np.int64, copy=False))
+        return frozen(survivors)
     counts = first[survivors + 1] - first[survivors]
     skipped = np.cumsum(counts) - counts
     return frozen(np.repeat(first[survivors] - skipped, counts) + np.arange(counts.sum()))
 
 
 def _score(
-    arguments: _Arguments,
     segment: Searchable,
-    scratch: _Scratch,
+    arguments: Arguments,
+    scratch: Scratch,
     n_terms: int,
     listed: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
     out = np.empty(len(listed), np.float32)
-    dense = scratch.dense(segment.vocab_size)
-    kernels.score_rows(
-        *arguments.forward, scratch.terms, scratch.weights, n_terms, listed, dense, out
+    query = scratch.dense(segment.vocab_size)
+    _engine.kernels.score_rows(
+        *arguments.forward, scratch.terms, scratch.weights, n_terms, listed, query, out
     )
     return out
 
 
-def _merge(segments: Sequence[Live], parts: list[tuple[int, _Part]], k: int) -> Found:
-    """Return the k best of all parts; ids are read only where scores tie between documents."""
-    if not parts:
-        none = np.empty(0, np.int64)
-        return Found(none, none, none, np.empty(0, np.float32), "empty")
-    owner = np.concatenate([np.full(len(part.rows), number) for number, part in parts])
-    documents = np.concatenate([part.documents for _, part in parts])
-    rows = np.concatenate([part.rows for _, part in parts])
-    scores = np.concatenate([part.scores for _, part in parts])
+def _found(
+    segments: Sequence[Live], scratch: Scratch, total: int, k: int, several: bool, path: str
+) -> Found:
+    """Return the k best of the hits in the scratch, which is copied from."""
+    scores, rows, owners = scratch.scores[:total], scratch.rows[:total], scratch.owners[:total]
+    if not several:
+        rows, owners = rows.copy(), owners.copy()
+        return Found(owners, _documents(segments, owners, rows), rows, scores.copy(), path)
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    last = ranked[min(k, len(ranked)) - 1] if len(ranked) else np.float32(0)
-    equal = np.flatnonzero((ranked[1:] == ranked[:-1]) & (ranked[1:] >= last))
-    if len(equal):
-        _order_ties(segments, order, equal, owner, documents)
+    equal = np.flatnonzero(ranked[1:] == ranked[:-1])
+    if len(equal) and equal[0] < k:
+        _order_ties(segments, order, equal[equal < k], ranked, owners, rows)
     order = order[:k]
-    paths = {part.path for _, part in parts}
-    path = "accumulate" if "accumulate" in paths else "scan"
-    return Found(owner[order], documents[order], rows[order], scores[order], path)
+    rows, owners = rows[order], owners[order]
+    return Found(owners, _documents(segments, owners, rows), rows, ranked[:k], path)
+
+
+def _documents(
+    segments: Sequence[Live], owners: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the document of each row, by ordinal in its segment."""
+    documents = rows
+    for number, live in enumerate(segments):
+        if live.segment.row_document is not None:
+            mine = owners == number
+            documents = documents.copy() if documents is rows else documents
+            documents[mine] = live.segment.row_document[rows[mine]]
+    return documents
 
 
 def _order_ties(
     segments: Sequence[Live],
     order: npt.NDArray[np.int64],
     equal: npt.NDArray[np.int64],
-    owner: npt.NDArray[np.int64],
-    documents: npt.NDArray[np.int64],
+    ranked: npt.NDArray[np.float32],
+    owners: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
 ) -> None:
-    """Sort each run of equal scores in `order` by document id, in place.
+    """Sort each run of equal scores in `order` by document id, in place; ids are read only here.
 
-    equal: the places in `order` whose score is that of the next place.
+    equal: places in `order`, ascending, whose score (`ranked`) is that of the next place.
     """
-    runs = np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1)
-    for run in runs:
-        start, stop = int(run[0]), int(run[-1]) + 2
-        group = order[start:stop]
-        if (owner[group] == owner[group[0]]).all():
+    done = 0
+    for start in equal.tolist():
+        if start < done:
+            continue
+        done = int(np.searchsorted(-ranked, -ranked[start], side="right"))
+        run = order[start:done]
+        if (owners[run] == owners[run[0]]).all():
             continue  # one segment: its hits are in order of id already
+        documents = _documents(segments, owners[run], rows[run])
         names: dict[int, bytes] = {}
-        for number in np.unique(owner[group]).tolist():
-            mine = group[owner[group] == number]
-            found = segments[number].segment.ids(documents[mine].tolist())
-            names.update(zip(mine.tolist(), (name.encode() for name in found), strict=True))
-        order[start:stop] = sorted(group.tolist(), key=names.__getitem__)
-
-
-def _known(scratch: _Scratch, n_terms: int, vocab_size: int) -> int:
-    if n_terms and scratch.terms[n_terms - 1] >= vocab_size:
-        return int(np.searchsorted(scratch.terms[:n_terms], vocab_size))
-    return n_terms
-
-
-def _scratch() -> _Scratch:
-    scratch: _Scratch | None = getattr(_local, "scratch", None)
-    if scratch is None:
-        scratch = _local.scratch = _Scratch()
-    return scratch
-
-
-def _arguments(segment: Searchable) -> _Arguments:
-    found = _prepared.get(segment)
-    if found is None:
-        postings, documents = segment.postings, segment.row_document
-        row_document = _NO_DOCUMENTS if documents is None else frozen(documents)
-        id_rank = frozen(segment.id_rank)
-        lists = (
-            frozen(postings.windows),
-            frozen(postings.indptr),
-            frozen(postings.rows),
-            frozen(postings.weights),
-            segment.vocab_size,
-            row_document,
-            id_rank,
-        )
-        forward = tuple(frozen(array) for array in segment.forward)
-        found = _prepared[segment] = _Arguments(lists, forward, row_document, id_rank, [])
-    return found
+        for number in np.unique(owners[run]).tolist():
+            mine = owners[run] == number
+            ids = segments[number].segment.ids(documents[mine].tolist())
+            names.update(zip(run[mine].tolist(), (name.encode() for name in ids), strict=True))
+        order[start:done] = sorted(run.tolist(), key=names.__getitem__)

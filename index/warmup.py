@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from lsr.sparse import SparseVectors
 
-from . import kernels
-from .search import score_rows, search
+from .search import load_kernels, score_rows, search
+from .windows import MAX_WINDOW_ROWS, invert_window
 
 
 class Warmth(NamedTuple):
@@ -58,7 +58,7 @@ class MemorySegment:
         vectors: SparseVectors,
         names: Sequence[str] | None = None,
         document_rows: Sequence[int] | None = None,
-        window_rows: int = kernels.MAX_WINDOW_ROWS,
+        window_rows: int = MAX_WINDOW_ROWS,
     ) -> MemorySegment:
         """Return a segment of the vectors, one for each document.
 
@@ -113,6 +113,7 @@ def warmup() -> Warmth:
     True
     """
     started = time.perf_counter()
+    load_kernels()
     before = _counts()
     rows = [{1: 1.0, 2: 2.0}, {2: 1.0}, {3: 1.0}]
     for vocab_size in (8, 70_000):
@@ -127,6 +128,8 @@ def warmup() -> Warmth:
 
 def _counts() -> tuple[int, int]:
     """Return how many kernel variants this process compiled, and how many it loaded."""
+    from . import kernels
+
     compiled = loaded = 0
     for found in vars(kernels).values():
         stats = getattr(found, "stats", None)
@@ -157,7 +160,7 @@ def _postings(
     rows, values = [np.empty(0, np.uint16)], [np.empty(0, np.float32)]
     for first, end in pairwise(windows):
         lo, hi = indptr[first], indptr[end]
-        inside = kernels.invert_window(
+        inside = invert_window(
             indptr[first : end + 1] - lo, terms[lo:hi], weights[lo:hi], vocab_size
         )
         starts.append(inside[0][1:] + lo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -45,6 +46,26 @@ def choose(folders: Iterable[Path], writable: Callable[[Path], bool] | None = No
         if can_write(candidate):
             return candidate
     return Path(tempfile.mkdtemp(prefix="lsr-numba-"))
+
+
+def postpone_blas() -> None:
+    """Keep numba from importing scipy.linalg before a kernel calls for linear algebra.
+
+    numba imports it with its array functions only to see that it is there, which is a third of
+    the time to the first answer. Kernels that use it, anyone's, still import it when compiled.
+    """
+    if "numba.np.arraymath" in sys.modules:
+        return
+    from numba.np import linalg
+
+    check = getattr(linalg, "ensure_blas", None)
+    if check is None:
+        return
+    linalg.ensure_blas = lambda: None
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        linalg.ensure_blas = check
 
 
 def _kernel_folder() -> Path:
