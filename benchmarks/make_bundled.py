@@ -27,7 +27,8 @@ pipeline_tag: feature-extraction
 This is [rasyosef/splade-tiny](https://huggingface.co/rasyosef/splade-tiny) as published
 by its author, rasyosef, under the MIT licence: a SPLADE model on BERT-tiny (2 layers,
 hidden size 128, 4.4 million parameters, WordPiece vocabulary of 30,522), trained on MS MARCO by
-distillation from cross-encoder/ms-marco-MiniLM-L6-v2. Its card reports MRR@10 30.9 on the MS MARCO dev set.
+distillation from cross-encoder/ms-marco-MiniLM-L6-v2. Its card reports MRR@10 30.9 on the MS MARCO
+dev set.
 
 What was changed here: the weights are stored as float16 instead of float32 (they are computed
 with in float32), and the files are laid out as a SparseEncoder folder with the module names that

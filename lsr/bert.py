@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -247,14 +246,13 @@ class _Reader:
         )
 
 
-def hidden_states(weights: BertWeights, ids: Sequence[int]) -> Array:
+def hidden_states(weights: BertWeights, ids: npt.NDArray[np.int32]) -> Array:
     """Return what the decoder multiplies, (tokens, hidden), for one text; plain numpy.
 
     For the few tokens of a query this costs less than importing torch does.
     """
-    tokens = np.asarray(ids, np.int64)
     x = _norm(
-        weights.words[tokens] + weights.positions[: len(tokens)],
+        weights.words[ids] + weights.positions[: len(ids)],
         weights.input_norm,
         weights.epsilon,
     )
@@ -302,7 +300,7 @@ def _gelu(x: Array) -> Array:
     # erf by formula 7.1.26 of Abramowitz and Stegun; its error is below 1.5e-7.
     z = np.abs(x) * np.float32(1 / np.sqrt(2))
     t = 1 / (1 + np.float32(0.3275911) * z)
-    tail = np.full_like(x, 1.061405429)
+    tail: Array = np.full_like(x, 1.061405429)
     for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         tail = tail * t + np.float32(factor)
     erf = np.copysign(1 - tail * t * np.exp(-z * z), x)

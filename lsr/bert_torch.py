@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lsr.bert import BertWeights, Linear, Norm
+from lsr.tokens import Ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +34,13 @@ class PackedBert:
         self.decoder = torch.from_numpy(weights.decoder)
         self.bias = torch.from_numpy(weights.decoder_bias)
 
-    def hidden_states(self, texts: Sequence[Sequence[int]]) -> Tensor:
+    def hidden_states(self, texts: Sequence[Ids]) -> Tensor:
         """Return (all tokens, hidden): the texts one after the other, as the decoder sees them."""
         import torch
         from torch.nn import functional
 
         lengths = [len(ids) for ids in texts]
-        tokens = torch.tensor([term for ids in texts for term in ids])
+        tokens = torch.from_numpy(np.concatenate(texts))
         places = torch.cat([self._positions[:length] for length in lengths])
         x = self._norm(functional.embedding(tokens, self._words) + places, self._input_norm)
         runs = _runs(lengths)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.errors import ModelError
+from lsr.tokens import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ class MaskedLM:
         self.bias: Tensor | None = None
         self._take_out_projection()
 
-    def hidden_states(self, texts: Sequence[Sequence[int]]) -> Tensor:
+    def hidden_states(self, texts: Sequence[Ids]) -> Tensor:
         """Return (all tokens, hidden): the texts one after the other."""
         import torch
 
@@ -42,7 +43,7 @@ class MaskedLM:
         tokens = torch.full((len(texts), length), self._pad)
         mask = torch.zeros((len(texts), length), dtype=torch.long)
         for row, ids in enumerate(texts):
-            tokens[row, : len(ids)] = torch.tensor(ids)
+            tokens[row, : len(ids)] = torch.from_numpy(ids)
             mask[row, : len(ids)] = 1
         full = bool(mask.all())
         logits = self._model(tokens, attention_mask=None if full else mask).logits

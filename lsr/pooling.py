@@ -22,12 +22,32 @@ Pool = Callable[["Tensor", Sequence[int]], list[Row]]
 CHUNK = 2048
 
 
+#: A vocabulary smaller than this is not worth a coarse pass.
+_WORTH = 4096
+
+
 def make_pool(body: Body, pooling: Pooling, activation: Activation) -> Pool:
-    """Return the function that pools the hidden states of this body."""
+    """Return the function that pools the hidden states of this body, the fastest that is exact."""
     decoder, bias = body.decoder, body.bias
     if decoder is None or bias is None:
         return lambda logits, lengths: _pool_logits(logits, lengths, pooling, activation)
-    return FloatHead(decoder, bias, pooling, activation)
+    whole = FloatHead(decoder, bias, pooling, activation)
+    if pooling == "sum" or len(decoder) < _WORTH:
+        return whole
+    from lsr.coarse_head import CoarseHead, int8_pays
+
+    if not int8_pays(decoder.shape[1]):
+        return whole
+    return CoarseHead(decoder, bias, _probe(body), activation)
+
+
+def _probe(body: Body) -> Tensor:
+    """Return the hidden states of a few texts of random terms, always the same ones."""
+    import torch
+
+    terms = np.random.default_rng(0).integers(0, body.vocab_size, (4, 32), np.int32)
+    with torch.inference_mode():
+        return body.hidden_states(list(terms))
 
 
 class FloatHead:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lsr.head import Row
 from lsr.pooling import Pool
-from lsr.tokens import TextTokenizer, serial_tokenizers
+from lsr.tokens import Ids, TextTokenizer, serial_tokenizers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Texts that are sorted by length together; fixed, so that batches never depend on threads.
 WINDOW = 2048
 #: Tokens in a batch: enough to fill the matrix products, few enough to stay in cache.
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 #: Texts that a thread tokenizes at once.
 _TOKENIZE = 64
 
@@ -37,7 +37,7 @@ class Body(Protocol):
     def vocab_size(self) -> int:
         """The number of terms."""
 
-    def hidden_states(self, texts: Sequence[Sequence[int]]) -> Tensor:
+    def hidden_states(self, texts: Sequence[Ids]) -> Tensor:
         """Return (all tokens, hidden): the texts one after the other."""
 
 
@@ -60,7 +60,7 @@ def encode_in_batches(
     stop = threading.Event()
     before = torch.get_num_threads()
 
-    def one_batch(batch: list[list[int]]) -> list[Row]:
+    def one_batch(batch: list[Ids]) -> list[Row]:
         if stop.is_set():
             return []
         with torch.inference_mode():
@@ -98,7 +98,7 @@ def encode_in_batches(
 
 def _tokenize(
     executor: ThreadPoolExecutor, tokenizer: TextTokenizer, texts: Sequence[str], window: range
-) -> list[Future[list[list[int]]]]:
+) -> list[Future[list[Ids]]]:
     starts = range(window.start, window.stop, _TOKENIZE)
     return [
         executor.submit(tokenizer.encode, texts[at : min(at + _TOKENIZE, window.stop)])
@@ -106,7 +106,7 @@ def _tokenize(
     ]
 
 
-def _batches(ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+def _batches(ids: Sequence[Ids]) -> Iterator[list[int]]:
     """Yield the places of texts of similar length, longest first, so that no thread ends late."""
     batch: list[int] = []
     tokens = 0

@@ -57,7 +57,7 @@ class StaticTable:
         """Return a row for each text."""
         rows = []
         for ids in self.tokenizer.encode(texts):
-            terms = np.unique(np.asarray(ids, np.int64))
+            terms = np.unique(ids).astype(np.int64)
             terms = terms[self.weights[terms] > 0]
             rows.append(keep_largest(Row(terms, self.weights[terms]), max_active))
         return rows

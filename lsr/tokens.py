@@ -9,7 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lsr.errors import DataError, ModelError
+
+#: The term ids of one text.
+Ids = npt.NDArray[np.int32]
 
 #: A model without a limit of its own says "very large"; more than this is never tokenized.
 NO_LIMIT = 1 << 20
@@ -66,8 +72,8 @@ class TextTokenizer:
         known = 0 <= term < len(self._tokens) and self._tokens[term]
         return known or f"#{term}"
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, truncated; the interpreter lock is free meanwhile.
+    def encode(self, texts: Sequence[str]) -> list[Ids]:
+        """Return the ids of each text (int32), truncated; the interpreter lock is free meanwhile.
 
         Of a long text only a prefix is read, when that cannot change the outcome.
         """
@@ -79,9 +85,9 @@ class TextTokenizer:
                 rows[at] = self._batch([text[: cuts[at]]])[0]
         return rows
 
-    def _batch(self, texts: list[str]) -> list[list[int]]:
+    def _batch(self, texts: list[str]) -> list[Ids]:
         batch = self._tokenizer.encode_batch_fast(texts, add_special_tokens=self.special)
-        return [encoding.ids for encoding in batch]
+        return [np.array(encoding.ids, np.int32) for encoding in batch]
 
     def _prefix(self, text: str, characters: int) -> int:
         # A pipeline that splits at blanks before it looks for tokens gives a prefix that ends at
