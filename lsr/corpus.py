@@ -9,11 +9,18 @@ from typing import IO, Any, NamedTuple, Protocol
 
 from lsr.corpus_bytes import SUFFIXES, Broken
 from lsr.corpus_fields import BadRecord, FieldMap
-from lsr.errors import ConfigError
+from lsr.errors import ConfigError, DataError
 from lsr.rejects import Rejects
-from lsr.types import Record
+from lsr.types import Document, Record
 
-__all__ = ["Corpus", "FieldMap", "count_hint", "open_corpus", "read_documents"]
+__all__ = [
+    "Corpus",
+    "FieldMap",
+    "count_hint",
+    "document_from_mapping",
+    "open_corpus",
+    "read_documents",
+]
 
 Source = str | Path | IO[bytes]
 
@@ -135,10 +142,10 @@ def read_documents(
 ) -> Iterator[Record]:
     """Yield the documents of a source, each with the place it came from.
 
-    `source` is a JSONL, CSV, TSV or Parquet file, a BEIR folder, a folder of such files, `irds:<id>`,
-    `pydoc:<packages>`, `-` or an open binary stream; `format` (jsonl, csv, tsv, parquet) overrules
-    the name. `skip` passes over that many input records, good or bad. Raises DataError at the
-    first bad record, unless `rejects` says otherwise.
+    `source` is a JSONL, CSV, TSV or Parquet file, a BEIR folder, a folder of such files,
+    `irds:<id>`, `pydoc:<packages>`, `-` or an open binary stream; `format` (jsonl, csv, tsv,
+    parquet) overrules the name. `skip` passes over that many input records, good or bad. Raises
+    DataError at the first bad record, unless `rejects` says otherwise.
 
     >>> import io
     >>> [found] = read_documents(io.BytesIO(b'{"_id": "d1", "text": "Cats purr."}'))
@@ -170,6 +177,22 @@ def open_corpus(
         readers = [_file_reader(str(path), path, kind, mapping) for path, kind in paths]
         total = sum(path.stat().st_size for path, _ in paths)
     return Corpus(readers, mapping=mapping, rejects=rejects, skip=skip, total_bytes=total)
+
+
+def document_from_mapping(
+    values: Mapping[str, Any], *, where: str = "document", mapping: FieldMap | None = None
+) -> Document:
+    """Return a document made of a mapping, by the rules for a line of a file.
+
+    Raises DataError "WHERE: reason".
+
+    >>> document_from_mapping({"_id": "d1", "text": "Cats purr.", "year": 2024}).fields
+    {'year': 2024}
+    """
+    try:
+        return (mapping or FieldMap()).document(values)
+    except BadRecord as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def count_hint(source: Source, *, format: str | None = None) -> int | None:

@@ -90,7 +90,7 @@ def chunks(file: CountedFile, name: str = "") -> Iterator[bytes]:
         yield from _stdlib(buffered, kind)
 
 
-def _stdlib(buffered: io.BufferedReader, kind: str) -> Iterator[bytes]:
+def _stdlib(buffered: io.BufferedReader[CountedFile], kind: str) -> Iterator[bytes]:
     import bz2
     import gzip
     import lzma
@@ -108,7 +108,7 @@ def _stdlib(buffered: io.BufferedReader, kind: str) -> Iterator[bytes]:
             raise _Damaged(f"the {kind} data are damaged ({error})") from error
 
 
-def _zstd(buffered: io.BufferedReader) -> Iterator[bytes]:
+def _zstd(buffered: io.BufferedReader[CountedFile]) -> Iterator[bytes]:
     import zstandard
 
     decoder = zstandard.ZstdDecompressor().decompressobj()

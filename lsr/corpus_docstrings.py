@@ -74,10 +74,10 @@ def _borrowed(body: list[ast.stmt]) -> Iterator[tuple[str, str, str]]:
         if isinstance(node, ast.If | ast.Try):
             for branch in _branches(node):
                 yield from _borrowed(branch)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
-            if node.module.startswith("_") and node.module in sys.stdlib_module_names:
-                for alias in node.names:
-                    yield node.module, alias.name, alias.asname or alias.name
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            source = node.module or ""
+            if source.startswith("_") and source in sys.stdlib_module_names:
+                yield from ((source, each.name, each.asname or each.name) for each in node.names)
 
 
 def _members_of(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from lsr.corpus_bytes import Broken
 from lsr.errors import ConfigError, DataError, LsrError, OfflineError
 
 
@@ -50,7 +49,7 @@ class IrDataset:
                 number += 1
                 yield number, document
 
-    def parse(self, payload: Any) -> Mapping[str, Any] | Broken:
+    def parse(self, payload: Any) -> Mapping[str, Any]:
         """Return the attributes of a document under the names that a FieldMap expects."""
         values = dict(payload._asdict())
         values["_id"] = values.pop("doc_id")

@@ -15,8 +15,8 @@ from lsr.errors import ConfigError
 
 #: Parts of the standard library that document tests, games and internals, or act when imported.
 _LEFT_OUT = frozenset(
-    "antigravity idlelib lib2to3 pydoc_data readline test this turtledemo "
-    "xxlimited xxlimited_35 xxsubtype".split()
+    {"antigravity", "idlelib", "lib2to3", "pydoc_data", "readline", "test", "this", "turtledemo"}
+    | {"xxlimited", "xxlimited_35", "xxsubtype"}
 )
 #: Modules that everybody calls by another name.
 _SHOWN_AS = {"posixpath": "os.path"}
