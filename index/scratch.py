@@ -93,7 +93,7 @@ def scratch_of_thread() -> Scratch:
 
 
 def arguments_of(segment: Searchable) -> Arguments:
-    """Return the arrays of a segment as kernels take them; made, and checked, at its first query."""
+    """Return a segment's arrays as kernels take them; made, and checked, at its first query."""
     found = _prepared.get(segment)
     if found is None:
         windows, indptr, rows, weights = (frozen(array) for array in segment.postings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,7 +17,7 @@ CACHE_VARIABLE = "LSR_CACHE"
 NUMBA_VARIABLE = "NUMBA_CACHE_DIR"
 
 
-def prepare(package_folders: Iterable[Path] | None = None) -> Path | None:
+def prepare(folders: Iterable[Path]) -> Path | None:
     """Choose a folder for compiled kernels that can be written, or None for numba's own choice.
 
     None means that `NUMBA_CACHE_DIR` was set by the user, or that `__pycache__` beside each module
@@ -23,11 +25,10 @@ def prepare(package_folders: Iterable[Path] | None = None) -> Path | None:
     set to the first that can be written of `$LSR_CACHE/numba`, the user's cache folder and a new
     temporary folder (kernels are then compiled anew by each process). Call it before numba is
     imported: numba reads the variable once, and raises at import of a cached kernel when it
-    finds no folder (numba issue 4032). `package_folders` are the folders that hold kernels.
+    finds no folder (numba issue 4032). `folders` are those of the modules that hold kernels.
     """
     if os.environ.get(NUMBA_VARIABLE):
         return None
-    folders = list(package_folders) if package_folders is not None else [_kernel_folder()]
     chosen = choose(folders)
     if chosen is not None:
         os.environ[NUMBA_VARIABLE] = str(chosen)
@@ -45,7 +46,9 @@ def choose(folders: Iterable[Path], writable: Callable[[Path], bool] | None = No
     for candidate in _fallbacks():
         if can_write(candidate):
             return candidate
-    return Path(tempfile.mkdtemp(prefix="lsr-numba-"))
+    last_resort = Path(tempfile.mkdtemp(prefix="lsr-numba-"))
+    atexit.register(shutil.rmtree, last_resort, ignore_errors=True)
+    return last_resort
 
 
 def postpone_blas() -> None:
@@ -66,10 +69,6 @@ def postpone_blas() -> None:
         import numba.np.arraymath  # noqa: F401
     finally:
         linalg.ensure_blas = check
-
-
-def _kernel_folder() -> Path:
-    return Path(__file__).resolve().parent.parent / "index"
 
 
 def _fallbacks() -> list[Path]:

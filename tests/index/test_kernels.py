@@ -1,0 +1,119 @@
+"""The compiled kernels against numpy, bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lsr.index import kernels
+from lsr.index.exact import exact_scores
+from lsr.index.search import load_kernels, score_rows, search
+from lsr.index.warmup import MemoryLive, MemoryPostings, MemorySegment, warmup
+from lsr.index.windows import MAX_WINDOW_ROWS, frozen, invert_window
+from lsr.sparse import SparseVectors
+
+
+def random_vectors(n_rows: int, vocab_size: int, mean: int, seed: int = 0) -> SparseVectors:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 2 * mean, n_rows)
+    rows = [np.sort(rng.choice(vocab_size, size, replace=False)) for size in lengths]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    weights = rng.random(int(indptr[-1])).astype(np.float32) * 3 + np.float32(0.01)
+    return SparseVectors.from_arrays(indptr, np.concatenate(rows), weights, vocab_size=vocab_size)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    load_kernels()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_an_inverted_window_holds_every_weight_under_its_term_rows_ascending(
+    dtype: type[np.unsignedinteger],
+) -> None:
+    vectors = random_vectors(500, 60, 12)
+    terms = vectors.terms.astype(dtype)
+    starts, rows, weights = invert_window(vectors.indptr, terms, vectors.weights, 60)
+    order = np.argsort(vectors.terms, kind="stable")
+    owners = np.repeat(np.arange(500), np.diff(vectors.indptr))
+    assert starts.tolist() == [0, *np.cumsum(np.bincount(vectors.terms, minlength=60)).tolist()]
+    assert rows.dtype == np.uint16 and np.array_equal(rows, owners[order])
+    assert np.array_equal(weights, vectors.weights[order])
+
+
+def test_inverting_in_numpy_and_in_the_kernel_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = random_vectors(300, 40, 8)
+    parts = vectors.indptr, vectors.terms, vectors.weights, 40
+    by_kernel = invert_window(*parts)
+    monkeypatch.delitem(__import__("sys").modules, "lsr.index.kernels")
+    by_numpy = invert_window(*parts)
+    for one, other in zip(by_kernel, by_numpy, strict=True):
+        assert one.dtype == other.dtype and np.array_equal(one, other)
+
+
+def test_a_window_of_no_rows_and_rows_of_no_terms_invert_to_empty_lists() -> None:
+    for n_rows in (0, 3):
+        nothing = np.zeros(n_rows + 1, np.int64), np.empty(0, np.uint16), np.empty(0, np.float32)
+        starts, rows, weights = invert_window(*nothing, 4)
+        assert starts.tolist() == [0] * 5 and len(rows) == len(weights) == 0
+
+
+def test_a_window_of_more_rows_than_uint16_can_number_is_refused() -> None:
+    indptr = np.zeros(MAX_WINDOW_ROWS + 2, np.int64)
+    with pytest.raises(ValueError, match="65537 rows"):
+        invert_window(indptr, np.empty(0, np.uint16), np.empty(0, np.float32), 4)
+
+
+def test_the_last_row_of_a_full_window_is_found() -> None:
+    lengths = np.ones(MAX_WINDOW_ROWS, np.int64)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    weights = np.linspace(1, 2, MAX_WINDOW_ROWS, dtype=np.float32)
+    vectors = SparseVectors.from_arrays(
+        indptr, np.zeros(MAX_WINDOW_ROWS, np.int64), weights, vocab_size=2
+    )
+    found = search([MemoryLive(MemorySegment.build(vectors))], vectors[0], 2)
+    assert found.rows.tolist() == [MAX_WINDOW_ROWS - 1, MAX_WINDOW_ROWS - 2]
+
+
+@pytest.mark.parametrize("vocab_size", [300, 70_000])
+def test_scores_equal_those_of_numpy_to_the_bit(vocab_size: int) -> None:
+    vectors = random_vectors(400, vocab_size, 100)
+    segment = MemorySegment.build(vectors, window_rows=100)
+    for query in list(random_vectors(5, vocab_size, 120, seed=1)):
+        expected = exact_scores(*segment.forward, query)
+        assert np.array_equal(score_rows(segment, query, np.arange(400)), expected)
+        found = search([MemoryLive(segment)], query, 400)
+        assert np.array_equal(found.scores, expected[found.rows])
+
+
+def test_mapped_own_and_frozen_arrays_share_one_compiled_variant(tmp_path: Path) -> None:
+    warmup()
+    before = len(kernels.accumulate.signatures), len(kernels.score_rows.signatures)
+    vectors = random_vectors(50, 40, 8)
+    segment = MemorySegment.build(vectors)
+
+    def mapped(array: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
+        array.tofile(tmp_path / name)
+        return np.memmap(tmp_path / name, array.dtype, mode="r", shape=array.shape)
+
+    names = MemoryPostings._fields
+    parts = [mapped(array, name) for array, name in zip(segment.postings, names, strict=True)]
+    on_disk = MemorySegment.build(vectors)
+    on_disk.postings = MemoryPostings(*parts)
+    on_disk.id_rank = mapped(segment.id_rank, "id_rank")
+    deleted = np.zeros(50, np.bool_)
+    for live in (MemoryLive(segment), MemoryLive(on_disk), MemoryLive(on_disk, deleted)):
+        for keep in (None, [frozen(~deleted)], [~deleted]):
+            assert len(search([live], vectors[1], 5, keep).rows) > 0
+    assert (len(kernels.accumulate.signatures), len(kernels.score_rows.signatures)) == before
+    assert before == (1, 2)
+
+
+def test_a_warm_process_compiles_nothing_more() -> None:
+    warmup()
+    assert warmup().compiled == 0
