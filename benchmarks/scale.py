@@ -1,6 +1,6 @@
 """Index several corpora by the command line inside a memory budget and report what it took.
 
-    python benchmarks/scale.py --memory 1GB CORPUS [CORPUS ...]
+python benchmarks/scale.py --memory 1GB CORPUS [CORPUS ...]
 """
 
 from __future__ import annotations

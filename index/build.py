@@ -58,11 +58,16 @@ class BuildSettings:
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """How far a build is: documents in the index's next commit, of them in this run, seconds."""
+    """How far a build is: documents written, of them in this run, seconds, and its source.
+
+    `share` is how much of the source `source` (counted from 0) has been read, None if unknown.
+    """
 
     documents: int
     this_run: int
     seconds: float
+    source: int
+    share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +159,11 @@ def _write_all(
         if progress is not None:
             total = documents + encoded
             seconds = time.perf_counter() - started
-            progress(BuildProgress(total, total - begun.documents, seconds))
+            share = sources[number].share_read()
+            progress(BuildProgress(total, total - begun.documents, seconds, number, share))
 
-    for number, source in enumerate(sources):
-        if number < begun.source:
-            continue
+    for number in range(begun.source, len(sources)):
+        source = sources[number]
         skip = begun.read if number == begun.source else 0
         for batch in source.batches(skip=skip, size=settings.batch, rejects=rejects):
             documents += ingest.write(

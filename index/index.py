@@ -10,15 +10,15 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from lsr.corpus_fields import BadRecord, FieldMap
 from lsr.encoder import BUNDLED, Encoder, load_encoder
-from lsr.errors import ConfigError, DataError, IndexFormatError, ModelError
+from lsr.errors import ConfigError, DataError, ModelError
 from lsr.passages import PassageSettings
 from lsr.rejects import Rejects
 from lsr.sparse import SparseVector, SparseVectors
 from lsr.types import (
     Document,
     Explanation,
-    FieldValue,
     Hit,
     Passage,
     Record,
@@ -62,7 +62,7 @@ class Index:
         self._transaction: Transaction | None = None
         self._query_encoder = encoder
         self._document_encoder = encoder
-        self._masks: dict[str, list[npt.NDArray[np.bool_]]] = {}
+        self._masks: dict[Filter, list[npt.NDArray[np.bool_]]] = {}
 
     @classmethod
     def create(
@@ -184,9 +184,7 @@ class Index:
         allowed = self._allowed(filter)
         vectors = self._vectors(queries, threads)
         started = time.perf_counter()
-        found = search_many(
-            self._snapshot.segments, vectors, k=k, allowed=allowed, threads=threads
-        )
+        found = search_many(self._snapshot.segments, vectors, k=k, allowed=allowed, threads=threads)
         return [self._result(one, started) for one in found]
 
     def explain(self, query: Query, document_id: str) -> Explanation | None:
@@ -203,7 +201,7 @@ class Index:
         rows = live.segment.rows_of(ordinal)
         scores = score_rows(live.segment, vector, np.arange(rows.start, rows.stop))
         best = int(np.argmax(scores))
-        shared = _products(vector, live.segment.vectors(rows.start + best))
+        shared = _products(vector, live.segment.vectors(rows.start + best)[0])
         return Explanation(
             id=document_id,
             score=float(scores[best]),
@@ -262,7 +260,9 @@ class Index:
     # --- writing -------------------------------------------------------------------------------
 
     def add(
-        self, documents: Iterable[Document | Mapping[str, object]], *,
+        self,
+        documents: Iterable[Document | Mapping[str, object]],
+        *,
         vectors: SparseVectors | None = None,
     ) -> int:
         """Add documents with new ids; return how many. They can be found after `commit`.
@@ -279,7 +279,9 @@ class Index:
         return self._write(documents, vectors, "add")
 
     def upsert(
-        self, documents: Iterable[Document | Mapping[str, object]], *,
+        self,
+        documents: Iterable[Document | Mapping[str, object]],
+        *,
         vectors: SparseVectors | None = None,
     ) -> int:
         """Add documents, each in place of the one with its id if there is one."""
@@ -340,9 +342,7 @@ class Index:
             vocab_size=self._settings.vocab_size,
             encoder=self.document_encoder,
             passages=self._settings.passages,
-            declared={
-                name: FieldType(kind) for name, kind in self._settings.field_types.items()
-            },
+            declared={name: FieldType(kind) for name, kind in self._settings.field_types.items()},
             threads=threads,
         )
 
@@ -419,15 +419,15 @@ class Index:
         if filter is None:
             return None
         parsed = parse_filter(filter) if isinstance(filter, str | Mapping) else filter
-        key, masks = str(parsed), self._masks
-        if key not in masks:
-            bound = bind(parsed, self._snapshot.manifest.fields)
-            found = [bound.mask(live.segment.table) for live in self._snapshot.segments]
-            if len(masks) >= _MASKS_KEPT:
-                masks.pop(next(iter(masks)), None)
-            masks[key] = found
-            return found
-        return masks[key]
+        masks = self._masks
+        if parsed in masks:
+            return masks[parsed]
+        bound = bind(parsed, self._snapshot.manifest.fields)
+        found = [bound.mask(live.segment.table) for live in self._snapshot.segments]
+        if len(masks) >= _MASKS_KEPT:
+            masks.pop(next(iter(masks)), None)
+        masks[parsed] = found
+        return found
 
     def _vector_of_mapping(self, query: Mapping[str, float] | Mapping[int, float]) -> SparseVector:
         row: dict[int, float] = {}
@@ -476,7 +476,8 @@ class Index:
         batch: list[Record] = []
         written = taken = 0
         for number, document in enumerate(documents, 1):
-            batch.append(Record(_as_document(document, number), "document", number))
+            record = _as_document(document, number, need_text=vectors is None)
+            batch.append(Record(record, "document", number))
             if len(batch) == _BATCH:
                 part = None if vectors is None else vectors.slice(taken, taken + len(batch))
                 written += ingest.write(batch, part, action=action, rejects=rejects)
@@ -492,16 +493,26 @@ def check(path: str | Path) -> list[str]:
     return Store.open(Path(path), verify=False).check()
 
 
-def _as_document(document: Document | Mapping[str, object], number: int) -> Document:
+def _as_document(
+    document: Document | Mapping[str, object], number: int, *, need_text: bool
+) -> Document:
     if isinstance(document, Document):
-        return document
-    if isinstance(document, Mapping):
-        from lsr.corpus import document_from_mapping
-
-        return document_from_mapping(document, where=f"document {number}")
-    raise DataError(
-        f"document {number} is a {type(document).__name__}; a Document or a mapping is expected"
-    )
+        values: Mapping[str, object] = {
+            **document.fields,
+            "_id": document.id,
+            "title": document.title,
+            "text": document.text,
+        }
+    elif isinstance(document, Mapping):
+        values = document
+    else:
+        raise DataError(
+            f"document {number} is a {type(document).__name__}; a Document or a mapping is expected"
+        )
+    try:
+        return FieldMap().document(values, need_text=need_text)
+    except BadRecord as error:
+        raise DataError(f"document {number}: {error}") from error
 
 
 def _live_ordinals(live: LiveSegment) -> npt.NDArray[np.int64]:

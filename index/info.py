@@ -48,7 +48,7 @@ def describe(store: Store, snapshot: Snapshot, settings: IndexSettings) -> Index
         bytes=size,
         bytes_per_document=size / max(1, n_live),
         terms_per_row=postings / max(1, n_rows),
-        fields={str(k): str(v) for k, v in snapshot.manifest.fields.to_json().items()},
+        fields={name: str(kind) for name, kind in snapshot.manifest.fields.items()},
         settings=settings.to_json(),
         unfinished_build=(store.path / "build.json").exists(),
     )

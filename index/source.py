@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lsr.corpus import FieldMap, read_documents
+from lsr.corpus import Corpus, open_corpus
+from lsr.corpus_fields import FieldMap
 from lsr.rejects import Rejects
 from lsr.sparse import SparseVectors
 from lsr.types import Record
@@ -37,12 +37,16 @@ class Source(Protocol):
         """What the user called it: a path, an id, `-`."""
         ...
 
+    def share_read(self) -> float | None:
+        """Return how much of the source has been read, 0 to 1; None if not known."""
+        ...
+
     def batches(self, *, skip: int, size: int, rejects: Rejects) -> Iterator[Batch]:
         """Return what follows the first `skip` records, at most `size` records a batch."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CorpusSource:
     """Documents whose vectors are still to be made; anything `lsr.corpus` reads.
 
@@ -53,58 +57,72 @@ class CorpusSource:
     source: str
     format: str | None = None
     mapping: FieldMap = field(default_factory=FieldMap)
+    _open: Corpus | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         """The path or id as given."""
         return self.source
 
+    def share_read(self) -> float | None:
+        """Return how much of the source's bytes has been read, 0 to 1; None if not known."""
+        if self._open is None or not self._open.total_bytes:
+            return None
+        return min(1.0, self._open.bytes_read / self._open.total_bytes)
+
     def batches(self, *, skip: int, size: int, rejects: Rejects) -> Iterator[Batch]:
         """Return the documents in order; a batch also ends at 16 million characters."""
-        records: list[Record] = []
-        characters, read, seen = 0, skip, rejects.count
-        for record in read_documents(
+        corpus = self._open = open_corpus(
             self.source, format=self.format, mapping=self.mapping, rejects=rejects, skip=skip
-        ):
-            # What was rejected since the last good record lies between the two in the source.
-            read, seen = read + 1 + rejects.count - seen, rejects.count
+        )
+        records: list[Record] = []
+        characters = 0
+        for record in corpus.records():
             records.append(record)
             characters += len(record.document.text)
             if len(records) == size or characters >= _BATCH_CHARACTERS:
-                yield Batch(records, None, read)
-                records, characters, seen = [], 0, rejects.count
+                yield Batch(records, None, corpus.position)
+                records, characters = [], 0
         if records:
-            yield Batch(records, None, read)
+            yield Batch(records, None, corpus.position)
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSource:
-    """Documents with vectors made elsewhere; anything `lsr.vector_files` reads."""
+    """Documents with vectors made elsewhere; anything `lsr.vector_files` reads.
+
+    `vocab_size` is the index's; `vocabulary` maps the tokens of Anserini's files to terms.
+    """
 
     source: str
     vocab_size: int
     vocabulary: Mapping[str, int] | None = None
+    format: str | None = None
+    mapping: FieldMap = field(default_factory=FieldMap)
 
     @property
     def name(self) -> str:
         """The path as given."""
         return self.source
 
+    def share_read(self) -> float | None:
+        """Return None: how far the reading is inside a vector file is not known."""
+        return None
+
     def batches(self, *, skip: int, size: int, rejects: Rejects) -> Iterator[Batch]:
         """Return the documents and their vectors in order."""
-        read, seen = skip, rejects.count
         for batch in read_vectors(
-            Path(self.source),
+            self.source,
+            format=self.format,
             vocab_size=self.vocab_size,
             vocabulary=self.vocabulary,
+            mapping=self.mapping,
             rejects=rejects,
             batch=size,
             skip=skip,
         ):
             records = [
-                Record(document, self.source, line)
+                Record(document, batch.source, line)
                 for document, line in zip(batch.documents, batch.lines, strict=True)
             ]
-            read += len(records) + rejects.count - seen
-            yield Batch(records, batch.vectors, read)
-            seen = rejects.count
+            yield Batch(records, batch.vectors, batch.position)
