@@ -233,9 +233,10 @@ def size(path: Path) -> int:
 
 def checksum(path: Path) -> Written:
     """Return size and XXH3-64 of a file, reading it once."""
-    digest, total, chunk = xxh3_64(), 0, bytearray(_BUFFER)
-    view = memoryview(chunk)
+    digest, total = xxh3_64(), 0
     with reading(path), path.open("rb", buffering=0) as file:
+        chunk = bytearray(min(_BUFFER, os.fstat(file.fileno()).st_size + 1))
+        view = memoryview(chunk)
         while count := file.readinto(chunk):
             digest.update(view[:count])
             total += count

@@ -101,7 +101,8 @@ class DocumentsWriter:
     def _write(self) -> None:
         whole = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
         self._pending, self._pending_bytes = [], 0
-        for batch in whole.to_batches():
+        # Arrow writes slices with what lies around them; a copy of the rows has nothing around.
+        for batch in whole.take(pa.array(np.arange(whole.num_rows))).to_batches():
             self._writer.write_batch(batch)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from xxhash import xxh3_64_hexdigest
 
 from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVectors
@@ -19,7 +20,7 @@ from . import disk
 from .columns import Fields
 from .documents import DOCUMENTS, Documents
 from .ids import find_in_table, hash_ids
-from .manifest import CHECK_HINT, FORMAT, damaged, parsed, read_sealed, seal
+from .manifest import CHECK_HINT, FORMAT, damaged, parsed, seal, unseal
 
 HEADER = "header.json"
 
@@ -104,10 +105,9 @@ class Header:
         )
 
     @classmethod
-    def read(cls, folder: Path) -> Header:
-        """Return the header of a segment's folder; IndexFormatError if missing or damaged."""
-        path = folder / HEADER
-        content = read_sealed(path)
+    def from_bytes(cls, data: bytes, path: Path) -> Header:
+        """Return the header in `data`, every byte checked; `path` is for messages."""
+        content = unseal(data, path)
 
         def parse() -> Header:
             documents = content["documents"]
@@ -302,8 +302,8 @@ def _inspect(
 ) -> tuple[Header | None, list[IndexFormatError]]:
     path = folder / HEADER
     try:
-        header = Header.read(folder)
-        found = disk.checksum(path).xxh3
+        data = disk.read_bytes(path)
+        header, found = Header.from_bytes(data, path), xxh3_64_hexdigest(data)
     except IndexFormatError as error:
         return None, [error]
     except FileNotFoundError:
@@ -317,14 +317,14 @@ def _inspect(
 def _file_problem(path: Path, header: Header, name: str, verify: bool) -> IndexFormatError | None:
     entry = header.files[name]
     try:
-        size = disk.size(path)
-        if size != entry.bytes:
-            return damaged(path, f"it has {size:,} bytes", f"{entry.bytes:,}")
+        found = disk.checksum(path) if verify else disk.Written(disk.size(path), entry.xxh3)
+        if found.bytes != entry.bytes:
+            return damaged(path, f"it has {found.bytes:,} bytes", f"{entry.bytes:,}")
         if name != DOCUMENTS and not _is_shaped(name, entry, header):
             described = f"the header calls it {entry.dtype} of shape {list(entry.shape)}"
             return damaged(path, described, "the type and shape of that array")
-        if verify and (found := disk.checksum(path).xxh3) != entry.xxh3:
-            return damaged(path, f"its checksum is {found}", f"{entry.xxh3} (header)")
+        if found.xxh3 != entry.xxh3:
+            return damaged(path, f"its checksum is {found.xxh3}", f"{entry.xxh3} (header)")
     except FileNotFoundError:
         return _missing(path)
     return None

@@ -150,8 +150,7 @@ class Store:
         """
         from .transaction import Transaction
 
-        if not self.path.is_dir():
-            read_manifest(self.path)
+        read_manifest(self.path)  # nothing is written into a folder that is no index
         lock = WriterLock(self.path)
         lock.acquire()
         try:
