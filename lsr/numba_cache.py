@@ -32,6 +32,8 @@ def prepare(folders: Iterable[Path]) -> Path | None:
     chosen = choose(folders)
     if chosen is not None:
         os.environ[NUMBA_VARIABLE] = str(chosen)
+        if "numba" in sys.modules:  # somebody else imported it before us
+            sys.modules["numba"].config.CACHE_DIR = str(chosen)
     return chosen
 
 
