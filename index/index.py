@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-import numpy.typing as npt
 
 from lsr.corpus_fields import BadRecord, FieldMap
 from lsr.encoder import BUNDLED, Encoder, load_encoder
@@ -19,27 +18,23 @@ from lsr.sparse import SparseVector, SparseVectors
 from lsr.types import (
     Document,
     Explanation,
-    Hit,
-    Passage,
     Record,
     SearchResult,
-    TermProduct,
 )
 
+from .answer import explanation, hits
 from .columns import FieldType
-from .filters import Filter, bind, parse_filter
+from .filters import Filter
 from .info import IndexInfo, describe
 from .ingest import Action, Ingest
-from .search import Found, score_rows, search, search_many
+from .query import Query, to_vectors
+from .search import Found, search, search_many
 from .settings import IndexSettings
-from .store import LiveSegment, Snapshot, Store
+from .store import Store
 from .transaction import Transaction
-
-#: A query: text, `{token or term id: weight}`, or a vector made elsewhere.
-Query = str | Mapping[str, float] | Mapping[int, float] | SparseVector
+from .view import View
 
 _BATCH = 4096
-_MASKS_KEPT = 32
 
 
 class Index:
@@ -58,11 +53,10 @@ class Index:
     def __init__(self, store: Store, settings: IndexSettings, encoder: Encoder | None) -> None:
         self._store = store
         self._settings = settings
-        self._snapshot = store.snapshot()
+        self._view = View(store.snapshot())
         self._transaction: Transaction | None = None
         self._query_encoder = encoder
         self._document_encoder = encoder
-        self._masks: dict[Filter, list[npt.NDArray[np.bool_]]] = {}
 
     @classmethod
     def create(
@@ -122,7 +116,7 @@ class Index:
     @property
     def generation(self) -> int:
         """The number of the commit this object reads."""
-        return self._snapshot.generation
+        return self._view.snapshot.generation
 
     @property
     def encoder(self) -> Encoder:
@@ -132,19 +126,17 @@ class Index:
         return self._query_encoder
 
     def __len__(self) -> int:
-        return sum(live.n_live for live in self._snapshot.segments)
+        return len(self._view)
 
     def __contains__(self, document_id: object) -> bool:
-        return isinstance(document_id, str) and self._locate(document_id) is not None
+        return isinstance(document_id, str) and self._view.locate(document_id) is not None
 
     def __iter__(self) -> Iterator[Document]:
-        for live in self._snapshot.segments:
-            for ordinal in _live_ordinals(live):
-                yield live.segment.document(int(ordinal))
+        return iter(self._view)
 
     def get(self, document_id: str) -> Document | None:
         """Return the document with this id, or None."""
-        where = self._locate(document_id)
+        where = self._view.locate(document_id)
         return None if where is None else where[0].segment.document(where[1])
 
     def search(
@@ -165,9 +157,10 @@ class Index:
         ()
         """
         started = time.perf_counter()
-        allowed = self._allowed(filter)
-        found = search(self._snapshot.segments, self.vector(query), k=k, allowed=allowed)
-        return self._result(found, started)
+        view = self._view
+        allowed = view.allowed(filter)
+        found = search(view.snapshot.segments, self.vector(query), k=k, allowed=allowed)
+        return _result(view, found, started)
 
     def search_batch(
         self,
@@ -181,11 +174,12 @@ class Index:
 
         The same results as `search` one by one, whatever the number of threads.
         """
-        allowed = self._allowed(filter)
-        vectors = self._vectors(queries, threads)
+        view = self._view
+        allowed = view.allowed(filter)
+        vectors = to_vectors(queries, lambda: self.encoder, threads=threads)
         started = time.perf_counter()
-        found = search_many(self._snapshot.segments, vectors, k=k, allowed=allowed, threads=threads)
-        return [self._result(one, started) for one in found]
+        found = search_many(view.snapshot.segments, vectors, k=k, allowed=allowed, threads=threads)
+        return [_result(view, one, started) for one in found]
 
     def explain(self, query: Query, document_id: str) -> Explanation | None:
         """Return the terms that the query and the document share, largest product first.
@@ -193,24 +187,10 @@ class Index:
         The products sum to the score that `search` gives the document, up to float32 rounding.
         None when the index has no such document; no terms and score 0 when they share none.
         """
-        where = self._locate(document_id)
+        where = self._view.locate(document_id)
         if where is None:
             return None
-        live, ordinal = where
-        vector = self.vector(query)
-        rows = live.segment.rows_of(ordinal)
-        scores = score_rows(live.segment, vector, np.arange(rows.start, rows.stop))
-        best = int(np.argmax(scores))
-        shared = _products(vector, live.segment.vectors(rows.start + best)[0])
-        return Explanation(
-            id=document_id,
-            score=float(scores[best]),
-            terms=tuple(
-                TermProduct(term, self.token(term), query_weight, weight, query_weight * weight)
-                for term, query_weight, weight in shared
-            ),
-            passage=_passage(live, ordinal, best),
-        )
+        return explanation(where[0], where[1], self.vector(query), self.token)
 
     def token(self, term: int) -> str:
         """Return the text of a term, or its number where the index has no vocabulary."""
@@ -218,25 +198,14 @@ class Index:
 
     def vector(self, query: Query) -> SparseVector:
         """Return the sparse vector of a query; terms outside the vocabulary are left out."""
-        if isinstance(query, str):
-            return self.encoder.encode_queries([query])[0]
-        if isinstance(query, SparseVector):
-            vectors = SparseVectors.from_arrays(
-                [0, len(query.terms)], query.terms, query.weights, vocab_size=2**32 - 1
-            )
-            return vectors[0]
-        if isinstance(query, Mapping):
-            return self._vector_of_mapping(query)
-        raise ConfigError(
-            f"a query is a text, a mapping or a SparseVector, not {type(query).__name__}"
-        )
+        return to_vectors([query], lambda: self.encoder)[0]
 
     def vectors(self, batch: int = 4096) -> Iterator[tuple[list[str], SparseVectors]]:
         """Return ids and vectors of all live rows, `batch` at a time, in index order.
 
         In an index with passages a document's id comes once for each of its passages.
         """
-        for live in self._snapshot.segments:
+        for live in self._view.snapshot.segments:
             segment = live.segment
             for start in range(0, segment.n_rows, batch):
                 stop = min(start + batch, segment.n_rows)
@@ -250,11 +219,11 @@ class Index:
 
     def info(self) -> IndexInfo:
         """Return counts, sizes and settings of the index as this object sees it."""
-        return describe(self._store, self._snapshot, self._settings)
+        return describe(self._store, self._view.snapshot, self._settings)
 
     def refresh(self) -> int:
         """Read the newest commit from now on; return its generation."""
-        self._use(self._store.snapshot())
+        self._view = View(self._store.snapshot())
         return self.generation
 
     # --- writing -------------------------------------------------------------------------------
@@ -300,7 +269,7 @@ class Index:
         """Make all changes durable and searchable, at once or not at all; return the generation."""
         if self._transaction is not None:
             transaction, self._transaction = self._transaction, None
-            self._use(transaction.commit())
+            self._view = View(transaction.commit())
         return self.generation
 
     def rollback(self) -> None:
@@ -402,69 +371,6 @@ class Index:
             )
         return encoder
 
-    def _use(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._masks = {}
-
-    def _locate(self, document_id: str) -> tuple[LiveSegment, int] | None:
-        for live in self._snapshot.segments:
-            ordinal = int(live.segment.find([document_id])[0])
-            if ordinal >= 0 and (live.deleted is None or not live.deleted[ordinal]):
-                return live, ordinal
-        return None
-
-    def _allowed(
-        self, filter: str | Mapping[str, object] | Filter | None
-    ) -> list[npt.NDArray[np.bool_]] | None:
-        if filter is None:
-            return None
-        parsed = parse_filter(filter) if isinstance(filter, str | Mapping) else filter
-        masks = self._masks
-        if parsed in masks:
-            return masks[parsed]
-        bound = bind(parsed, self._snapshot.manifest.fields)
-        found = [bound.mask(live.segment.table) for live in self._snapshot.segments]
-        if len(masks) >= _MASKS_KEPT:
-            masks.pop(next(iter(masks)), None)
-        masks[parsed] = found
-        return found
-
-    def _vector_of_mapping(self, query: Mapping[str, float] | Mapping[int, float]) -> SparseVector:
-        row: dict[int, float] = {}
-        for key, weight in query.items():
-            if isinstance(key, str):
-                term = self.encoder.vocabulary.get(key)
-                if term is None:
-                    raise DataError(f"the query's token {key!r} is not in the vocabulary")
-                row[term] = weight
-            else:
-                row[key] = weight
-        return SparseVectors.from_dicts([row], vocab_size=2**32 - 1)[0]
-
-    def _vectors(self, queries: Sequence[Query], threads: int | None) -> list[SparseVector]:
-        texts = [query for query in queries if isinstance(query, str)]
-        encoded = iter(self.encoder.encode_queries(texts, threads=threads) if texts else ())
-        return [next(encoded) if isinstance(q, str) else self.vector(q) for q in queries]
-
-    def _result(self, found: Found, started: float) -> SearchResult:
-        hits = tuple(self._hit(found, at) for at in range(len(found.scores)))
-        return SearchResult(hits, found.path, (time.perf_counter() - started) * 1e3)
-
-    def _hit(self, found: Found, at: int) -> Hit:
-        live = self._snapshot.segments[int(found.segments[at])]
-        ordinal = int(found.documents[at])
-        document = live.segment.document(ordinal)
-        number = int(found.rows[at]) - live.segment.rows_of(ordinal).start
-        return Hit(
-            id=document.id,
-            rank=at + 1,
-            score=float(found.scores[at]),
-            title=document.title,
-            text=document.text,
-            fields=document.fields,
-            passage=_passage(live, ordinal, number, document),
-        )
-
     def _write(
         self,
         documents: Iterable[Document | Mapping[str, object]],
@@ -515,31 +421,6 @@ def _as_document(
         raise DataError(f"document {number}: {error}") from error
 
 
-def _live_ordinals(live: LiveSegment) -> npt.NDArray[np.int64]:
-    if live.deleted is None:
-        return np.arange(live.segment.n_documents)
-    return np.flatnonzero(~live.deleted)
-
-
-def _products(query: SparseVector, document: SparseVector) -> list[tuple[int, float, float]]:
-    shared, at_query, at_document = np.intersect1d(
-        query.terms, document.terms, assume_unique=True, return_indices=True
-    )
-    triples = zip(
-        shared.tolist(),
-        query.weights[at_query].tolist(),
-        document.weights[at_document].tolist(),
-        strict=True,
-    )
-    return sorted(triples, key=lambda triple: (-triple[1] * triple[2], triple[0]))
-
-
-def _passage(
-    live: LiveSegment, ordinal: int, number: int, document: Document | None = None
-) -> Passage | None:
-    spans = live.segment.spans(ordinal)
-    if spans is None:
-        return None
-    text = (document or live.segment.document(ordinal)).text
-    span = spans[number]
-    return Passage(number, span.start, span.end, text[span.start : span.end])
+def _result(view: View, found: Found, started: float) -> SearchResult:
+    took = (time.perf_counter() - started) * 1e3
+    return SearchResult(hits(view.snapshot.segments, found), found.path, took)

@@ -1,0 +1,72 @@
+"""Answers: what search found, as hits and explanations that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lsr.sparse import SparseVector
+from lsr.types import Document, Explanation, Hit, Passage, TermProduct
+
+from .search import Found, score_rows
+from .store import LiveSegment
+
+
+def hits(segments: Sequence[LiveSegment], found: Found) -> tuple[Hit, ...]:
+    """Return what was found with the documents read in, best first."""
+    return tuple(_hit(segments[int(found.segments[at])], found, at) for at in range(len(found[0])))
+
+
+def explanation(
+    live: LiveSegment, ordinal: int, query: SparseVector, token: Callable[[int], str]
+) -> Explanation:
+    """Return the products of the query with the best row of one document, largest first."""
+    segment = live.segment
+    rows = segment.rows_of(ordinal)
+    scores = score_rows(segment, query, np.arange(rows.start, rows.stop))
+    best = int(np.argmax(scores))
+    vector = segment.vectors(rows.start + best)[0]
+    shared, at_query, at_document = np.intersect1d(
+        query.terms, vector.terms, assume_unique=True, return_indices=True
+    )
+    products = [
+        TermProduct(term, token(term), wanted, weight, wanted * weight)
+        for term, wanted, weight in zip(
+            shared.tolist(),
+            query.weights[at_query].tolist(),
+            vector.weights[at_document].tolist(),
+            strict=True,
+        )
+    ]
+    products.sort(key=lambda one: (-one.product, one.term))
+    document = segment.document(ordinal)
+    return Explanation(
+        id=document.id,
+        score=float(scores[best]),
+        terms=tuple(products),
+        passage=_passage(live, ordinal, best, document),
+    )
+
+
+def _hit(live: LiveSegment, found: Found, at: int) -> Hit:
+    ordinal = int(found.documents[at])
+    document = live.segment.document(ordinal)
+    number = int(found.rows[at]) - live.segment.rows_of(ordinal).start
+    return Hit(
+        id=document.id,
+        rank=at + 1,
+        score=float(found.scores[at]),
+        title=document.title,
+        text=document.text,
+        fields=document.fields,
+        passage=_passage(live, ordinal, number, document),
+    )
+
+
+def _passage(live: LiveSegment, ordinal: int, number: int, document: Document) -> Passage | None:
+    spans = live.segment.spans(ordinal)
+    if spans is None:
+        return None
+    span = spans[number]
+    return Passage(number, span.start, span.end, document.text[span.start : span.end])

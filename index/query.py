@@ -1,0 +1,54 @@
+"""Queries: text, tokens, term ids or vectors, all as one sparse vector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from lsr.encoder import Encoder
+from lsr.errors import ConfigError, DataError
+from lsr.sparse import SparseVector, SparseVectors
+
+#: A query: text, `{token or term id: weight}`, or a vector made elsewhere.
+Query = str | Mapping[str, float] | Mapping[int, float] | SparseVector
+
+#: Terms of a query may lie outside an index's vocabulary; search leaves them out.
+_ANY_VOCABULARY = 2**32 - 1
+
+
+def to_vectors(
+    queries: Sequence[Query], encoder: Callable[[], Encoder], *, threads: int | None = None
+) -> list[SparseVector]:
+    """Return the sparse vector of each query, in order; texts are encoded together.
+
+    `encoder` is called only when a text or a token has to be read. Raises DataError for a token
+    outside the vocabulary and for weights that are not finite and above 0.
+    """
+    texts = [query for query in queries if isinstance(query, str)]
+    encoded = iter(encoder().encode_queries(texts, threads=threads) if texts else ())
+    return [
+        next(encoded) if isinstance(query, str) else _to_vector(query, encoder) for query in queries
+    ]
+
+
+def _to_vector(
+    query: Mapping[str, float] | Mapping[int, float] | SparseVector, encoder: Callable[[], Encoder]
+) -> SparseVector:
+    if isinstance(query, SparseVector):
+        return SparseVectors.from_arrays(
+            [0, len(query.terms)], query.terms, query.weights, vocab_size=_ANY_VOCABULARY
+        )[0]
+    if not isinstance(query, Mapping):
+        raise ConfigError(
+            f"a query is a text, a mapping or a SparseVector, not {type(query).__name__}"
+        )
+    row: dict[int, float] = {}
+    for key, weight in query.items():
+        row[_term(key, encoder) if isinstance(key, str) else key] = weight
+    return SparseVectors.from_dicts([row], vocab_size=_ANY_VOCABULARY)[0]
+
+
+def _term(token: str, encoder: Callable[[], Encoder]) -> int:
+    term = encoder().vocabulary.get(token)
+    if term is None:
+        raise DataError(f"the query's token {token!r} is not in the vocabulary")
+    return term

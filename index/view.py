@@ -1,0 +1,62 @@
+"""View: one commit as a reader sees it, with the filters already worked out for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from lsr.types import Document
+
+from .filters import Filter, bind, parse_filter
+from .store import LiveSegment, Snapshot
+
+_MASKS_KEPT = 32
+
+
+class View:
+    """A snapshot and what depends on it alone; an Index holds one and swaps it whole.
+
+    A search that began on a view ends on it, whatever commits or refreshes meanwhile.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._masks: dict[Filter, list[npt.NDArray[np.bool_]]] = {}
+
+    def __len__(self) -> int:
+        return sum(live.n_live for live in self.snapshot.segments)
+
+    def __iter__(self) -> Iterator[Document]:
+        for live in self.snapshot.segments:
+            for ordinal in range(live.segment.n_documents):
+                if live.deleted is None or not live.deleted[ordinal]:
+                    yield live.segment.document(ordinal)
+
+    def locate(self, document_id: str) -> tuple[LiveSegment, int] | None:
+        """Return where the live document with this id is: its segment and its ordinal there."""
+        for live in self.snapshot.segments:
+            ordinal = int(live.segment.find([document_id])[0])
+            if ordinal >= 0 and (live.deleted is None or not live.deleted[ordinal]):
+                return live, ordinal
+        return None
+
+    def allowed(
+        self, filter: str | Mapping[str, object] | Filter | None
+    ) -> list[npt.NDArray[np.bool_]] | None:
+        """Return for each segment which documents pass the filter; None when there is none.
+
+        The last few filters are remembered, since pages and batches ask with the same one.
+        """
+        if filter is None:
+            return None
+        parsed = parse_filter(filter) if isinstance(filter, str | Mapping) else filter
+        found = self._masks.get(parsed)
+        if found is None:
+            bound = bind(parsed, self.snapshot.manifest.fields)
+            found = [bound.mask(live.segment.table) for live in self.snapshot.segments]
+            if len(self._masks) >= _MASKS_KEPT:
+                self._masks.pop(next(iter(self._masks)), None)
+            self._masks[parsed] = found
+        return found
