@@ -277,7 +277,7 @@ def _converted(name: str, value: Any, kind: FieldKind) -> FieldValue:
         if isinstance(value, bool):
             return "true" if value else "false"
         return _text(str(value), name)
-    if kind == "number" and isinstance(value, str | int | float | Decimal):
+    if kind == "number" and type(value) in (str, int, float, Decimal):
         if isinstance(value, str):
             value = int(value) if re.fullmatch(r"\s*[+-]?\d+\s*", value, re.A) else float(value)
         return _number(name, value)

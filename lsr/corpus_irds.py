@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from lsr.errors import ConfigError, DataError, LsrError, OfflineError
+from lsr.errors import ConfigError, DataError, OfflineError
 
 
 def offline() -> bool:
@@ -113,14 +113,12 @@ def _downloads_explained(name: str) -> Iterator[None]:
     requests = () if offline() else (ir_datasets.lazy_libs.requests().RequestException,)
     try:
         yield
-    except OfflineError as error:
-        raise OfflineError(
-            f"{name} is not in {home}, and LSR_OFFLINE forbids to download it",
-            hint="unset LSR_OFFLINE, or point IR_DATASETS_HOME at a folder that has its files",
-        ) from error
-    except LsrError:
-        raise
-    except (FileNotFoundError, RuntimeError, *requests) as error:
+    except (OfflineError, FileNotFoundError, RuntimeError, *requests) as error:
+        if offline():  # after several mirrors ir_datasets wraps what `_Guard` raised
+            raise OfflineError(
+                f"{name} is not in {home}, and LSR_OFFLINE forbids to download it",
+                hint="unset LSR_OFFLINE, or point IR_DATASETS_HOME at a folder that has its files",
+            ) from error
         raise OfflineError(
             f"{name} is not in {home} and could not be downloaded ({error})",
             hint="check the network, or point IR_DATASETS_HOME at a folder that has its files",
