@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from lsr import __version__, cli_documents, cli_encode, cli_index, cli_search, cli_tools
 from lsr.cli_session import Session
+from lsr.cli_values import read_plainly
 from lsr.errors import LsrError
 from lsr.output import Output
 
@@ -21,11 +22,23 @@ _INTERRUPTED = 130
 _REPORT = "this is a bug in lsr; LSR_DEBUG=1 shows the traceback to send with a report"
 
 
-class Commands(TyperGroup):
+class Group(TyperGroup):
+    """Commands whose arguments are read without pydantic."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, its parameters ready to read values."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            read_plainly(command.get_params(ctx))
+        return command
+
+
+class Commands(Group):
     """Takes the global options anywhere on the line, and turns errors into exit codes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments, global options first wherever they stood."""
+        read_plainly(self.get_params(ctx))
         return super().parse_args(ctx, global_options_first(args))
 
     def invoke(self, ctx: Any) -> Any:
@@ -105,8 +118,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-config = typer.Typer(help="Show the settings.", no_args_is_help=True, rich_markup_mode=None)
-bench = typer.Typer(help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
+config = typer.Typer(
+    cls=Group, help="Show the settings.", no_args_is_help=True, rich_markup_mode=None
+)
+bench = typer.Typer(cls=Group, help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> None:

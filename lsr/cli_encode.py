@@ -1,82 +1,267 @@
-"""`lsr encode`, `export-vectors` and `bench encode`: texts to vectors."""
+"""`lsr encode`, `export-vectors` and `bench encode`: texts to vectors, vectors to files."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsr.cli_session import IndexDir, Json, Model, Threads, session
+from lsr.cli_index import OnErrorOption, RejectsFile
+from lsr.cli_session import IndexDir, Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
-from lsr.output import Output, plain
+from lsr.output import Output, Progress, duration, number, plain
 
 if TYPE_CHECKING:
+    from lsr.config import Settings
     from lsr.encoder import Encoder
+    from lsr.rejects import Rejects
     from lsr.sparse import SparseVectors
+
+_BATCH = 4096
+_SUFFIXES = {".parquet": "parquet", ".npz": "npz", ".jsonl": "anserini", "": "npz"}
 
 
 class Side(StrEnum):
-    """Which network of an encoder reads the text."""
+    """Which side of an encoder reads the texts."""
 
     query = "query"
     document = "document"
+
+
+class VectorFormat(StrEnum):
+    """The files of vectors that are written."""
+
+    parquet = "parquet"
+    npz = "npz"
+    anserini = "anserini"
+
+
+VectorFile = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FILE", help="File of vectors: .parquet, .npz, .jsonl, or a folder."
+    ),
+]
 
 
 def encode(
     ctx: typer.Context,
     source: Annotated[
         str,
-        typer.Argument(metavar="TEXT|SRC|-", help="A text, - for a text on each line of stdin."),
+        typer.Argument(
+            metavar="TEXT|-|SRC",
+            help="A text, - for a text on each line of stdin, or with --out a corpus.",
+        ),
     ],
-    side: Annotated[Side, typer.Option(help="Encode as a query or as a document.")] = Side.document,
+    side: Annotated[Side, typer.Option(help="Encode as queries or as documents.")] = Side.document,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Encode the corpus SRC into this file of vectors."
+        ),
+    ] = None,
+    out_format: Annotated[
+        VectorFormat | None, typer.Option(help="Format of --out, where its name does not tell it.")
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="Format of SRC.")] = None,
     model: Model = None,
     threads: Threads = None,
+    on_error: OnErrorOption = None,
+    rejects: RejectsFile = None,
     json: Json = False,
 ) -> None:
-    """Show the vectors of texts."""
-    settings = session(ctx).settings(model=model, threads=threads)
+    """Turn texts into sparse vectors.
+
+    Shows the vectors of a text or of the lines of standard input. With --out, SRC is a corpus
+    (or queries, with --side query) and its vectors go into a file.
+    """
+    settings = session(ctx).settings(model=model, threads=threads, on_error=on_error)
+    if out is not None:
+        kind = _format_of(out, out_format)
+        from lsr.rejects import Rejects
+
+        path = rejects or out.with_name(f"{out.name}.rejects.jsonl")
+        with Rejects(settings.on_error, path) as left_out:
+            _encode_corpus(session(ctx), settings, source, format, side, out, kind, left_out, json)
+        return
     texts = [line.rstrip("\r\n") for line in sys.stdin] if source == "-" else [source]
     if not any(text.strip() for text in texts):
         raise ConfigError("there is no text to encode")
-    from lsr.encoder import load_encoder
-
-    encoder = load_encoder(settings.model, side="query" if side is Side.query else "both")
-    run = encoder.encode_queries if side is Side.query else encoder.encode_documents
-    vectors = run(texts, threads=settings.threads)
-    for number, text in enumerate(texts):
-        _show(session(ctx).output, encoder, vectors, number, text, json)
-
-
-def _show(
-    output: Output,
-    encoder: Encoder,
-    vectors: SparseVectors,
-    number: int,
-    text: str,
-    json: bool,
-) -> None:
-    terms, weights = vectors[number]
-    pairs = sorted(zip(weights.tolist(), terms.tolist(), strict=True), key=lambda p: (-p[0], p[1]))
-    named = [{"token": encoder.token(t), "term": t, "weight": w} for w, t in pairs]
-    if json:
-        output.json({"text": text, "terms": named})
-        return
-    if number:
-        output.data()
-    for one in named:
-        output.data(f"{one['weight']:8.4f}  {plain(str(one['token']))}")
-    output.note(f"{len(named)} terms")
+    encoder = _load(settings, side)
+    vectors = _encode(encoder, texts, side, settings.threads, None)
+    for at, text in enumerate(texts):
+        _show(session(ctx).output, encoder, vectors, at, text, json)
 
 
 def export_vectors(
     ctx: typer.Context,
     directory: IndexDir,
-    out: Annotated[Path, typer.Option("--out", "-o", help="File or folder to write.")],
+    out: VectorFile,
+    format: Annotated[
+        VectorFormat | None, typer.Option(help="Format, where the name does not tell it.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(min=0.0, help="anserini: integer weights, this many times.")
+    ] = None,
+    json: Json = False,
 ) -> None:
     """Write the vectors of an index to a file."""
+    kind = _format_of(out, format)
+    settings = session(ctx).settings()
+    from lsr.index.index import Index
+    from lsr.vector_files import write_vectors
+
+    index = Index.open(directory, verify=settings.verify)
+    tokens = None
+    if kind is VectorFormat.anserini and index.settings.encoder_name is not None:
+        tokens = _tokens(index.encoder)
+    output = session(ctx).output
+    output.on_interrupt = f"{out} was not written"
+    with output.progress("vectors", index.info().n_rows) as bar:
+        batches = _counted(index.vectors(), bar)
+        count = write_vectors(out, kind.value, batches, tokens=tokens, scale=scale)
+    if json:
+        output.json({"index": directory, "out": out, "format": kind, "vectors": count})
+    else:
+        output.note(f"{count:,} vectors in {out}")
+
+
+def _format_of(out: Path, asked: VectorFormat | None) -> VectorFormat:
+    if asked is not None:
+        return asked
+    suffixes = [suffix for suffix in out.suffixes if suffix not in (".gz", ".zst")]
+    found = _SUFFIXES.get(suffixes[-1] if suffixes else "")
+    if found is None:
+        raise ConfigError(
+            f"{out}: the name does not tell the format of vectors",
+            hint="end it in .parquet, .npz or .jsonl, or name the format",
+        )
+    return VectorFormat(found)
+
+
+def _load(settings: Settings, side: Side) -> Encoder:
+    from lsr.encoder import load_encoder
+
+    return load_encoder(settings.model, side="query" if side is Side.query else "both")
+
+
+def _encode(
+    encoder: Encoder, texts: Sequence[str], side: Side, threads: int | None, bar: Progress | None
+) -> SparseVectors:
+    if side is Side.query:
+        return encoder.encode_queries(texts, threads=threads)
+    done = 0 if bar is None else bar.done
+
+    def show(count: int) -> None:
+        nonlocal done
+        done += count
+        if bar is not None:
+            bar.update(done)
+
+    return encoder.encode_documents(texts, threads=threads, on_progress=show)
+
+
+def _encode_corpus(
+    current: Session,
+    settings: Settings,
+    source: str,
+    format: str | None,
+    side: Side,
+    out: Path,
+    kind: VectorFormat,
+    rejects: Rejects,
+    json: bool,
+) -> None:
+    import time
+
+    from lsr.cli_estimate import estimate_documents
+    from lsr.vector_files import write_vectors
+
+    started = time.perf_counter()
+    current.output.on_interrupt = f"{out} was not written"
+    total = estimate_documents([source], format) if side is Side.document else None
+    texts = _texts(source, format, side, rejects)
+    encoder = _load(settings, side)
+    tokens = _tokens(encoder) if kind is VectorFormat.anserini else None
+    with current.output.progress("texts", total) as bar:
+        batches = _batches(texts, encoder, side, settings.threads, bar)
+        count = write_vectors(
+            out,
+            kind.value,
+            batches,
+            tokens=tokens,
+            side="queries" if side is Side.query else "documents",
+        )
+    seconds = time.perf_counter() - started
+    if json:
+        done = {"vectors": count, "rejected": rejects.count, "seconds": seconds}
+        current.output.json({"out": out, "format": kind, **done})
+        return
+    current.output.note(
+        f"{count:,} vectors in {out}, {duration(seconds)} ({number(count / seconds)}/s)"
+    )
+    if rejects.count:
+        current.output.note(f"{rejects.count:,} records were left out; see {rejects.path}")
+
+
+def _texts(
+    source: str, format: str | None, side: Side, rejects: Rejects
+) -> Iterator[tuple[str, str]]:
+    """Yield the id and the text of each document, or each query, of a source."""
+    if side is Side.query:
+        from lsr.queries import read_queries
+
+        yield from read_queries(source)
+        return
+    from lsr.corpus import read_documents
+
+    for record in read_documents(source, format=format, rejects=rejects):
+        yield record.document.id, record.document.full_text()
+
+
+def _batches(
+    texts: Iterator[tuple[str, str]],
+    encoder: Encoder,
+    side: Side,
+    threads: int | None,
+    bar: Progress,
+) -> Iterator[tuple[list[str], SparseVectors]]:
+    while part := list(islice(texts, _BATCH)):
+        vectors = _encode(encoder, [text for _, text in part], side, threads, bar)
+        yield [identity for identity, _ in part], vectors
+
+
+def _counted(
+    batches: Iterable[tuple[list[str], SparseVectors]], bar: Progress
+) -> Iterator[tuple[list[str], SparseVectors]]:
+    for ids, vectors in batches:
+        yield ids, vectors
+        bar.update(bar.done + len(ids))
+
+
+def _tokens(encoder: Encoder) -> list[str]:
+    return encoder.tokens(range(encoder.vocab_size))
+
+
+def _show(
+    output: Output, encoder: Encoder, vectors: SparseVectors, at: int, text: str, json: bool
+) -> None:
+    terms, weights = vectors[at]
+    pairs = sorted(zip(weights.tolist(), terms.tolist(), strict=True), key=lambda p: (-p[0], p[1]))
+    named = [{"token": encoder.token(t), "term": t, "weight": w} for w, t in pairs]
+    if json:
+        output.json({"text": text, "terms": named})
+        return
+    if at:
+        output.data()
+    for one in named:
+        output.data(f"{one['weight']:8.4f}  {plain(str(one['token']))}")
+    output.note(f"{len(named)} terms")
 
 
 def bench_encode(ctx: typer.Context) -> None:

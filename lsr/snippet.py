@@ -83,11 +83,12 @@ def _matches(text: str, tokens: Mapping[str, float]) -> list[_Match]:
         # A piece from inside a word ("##s") points at no word of its own.
         if bare and not token.startswith("##"):
             wanted[bare] = max(weight, wanted.get(bare, 0.0))
+    pieces = {_fold(_bare(token)) for token in tokens if token.startswith("##")} - {""}
     found = []
     unspaced = [token for token in wanted if _UNSPACED.search(token)]
     for word in _WORD.finditer(text):
         folded = _fold(word[0])
-        whole = _token_of(folded, wanted)
+        whole = _token_of(folded, wanted) or _first_piece(folded, wanted, pieces)
         if whole is not None:
             found.append(_Match(word.start(), word.end(), whole, wanted[whole]))
         elif unspaced and _UNSPACED.search(word[0]):
@@ -103,6 +104,23 @@ def _token_of(word: str, wanted: Mapping[str, float]) -> str | None:
         if word[:length] in wanted:
             return word[:length]
     return None
+
+
+def _first_piece(word: str, wanted: Mapping[str, float], pieces: set[str]) -> str | None:
+    """Return the token that starts a word of which all other pieces matched, too."""
+    for length in range(len(word) - 1, 0, -1) if pieces else ():
+        if word[:length] in wanted and _is_made_of(word[length:], pieces):
+            return word[:length]
+    return None
+
+
+def _is_made_of(rest: str, pieces: set[str]) -> bool:
+    """Return whether `rest` is pieces end to end."""
+    reached = {0}
+    for at in range(len(rest)):
+        if at in reached:
+            reached |= {at + len(piece) for piece in pieces if rest.startswith(piece, at)}
+    return len(rest) in reached
 
 
 def _parts(
