@@ -68,10 +68,13 @@ class DocumentsWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._file = disk.FileWriter(path)
-        self._sink = pa.PythonFile(_Unclosed(self._file), mode="w")
-        self._writer = pa.ipc.new_file(self._sink, schema)
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
+        try:
+            self._writer = pa.ipc.new_file(pa.PythonFile(_Unclosed(self._file), mode="w"), schema)
+        except BaseException:
+            self._file.abandon()
+            raise
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add a batch of the writer's schema."""

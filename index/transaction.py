@@ -241,8 +241,10 @@ class Transaction:
         self._pending = None
 
     def discard(self) -> None:
-        """Throw the unfinished build away."""
+        """Throw away the unfinished build that is waiting, if there is one."""
         self._check_active()
+        if self._pending is None:
+            return
         self._pending = None
         remove_journal(self._path)
         self._sweep()
@@ -340,6 +342,9 @@ class Transaction:
         self._writer = None
 
     def _merged(self, sources: Sequence[Part]) -> list[Part]:
+        for part in sources:
+            # A store opened without verifying must not give damage a new, good checksum.
+            Segment.open(part.segment.folder, header_xxh3=part.entry.header_xxh3)
         writer = self._new_writer()
         try:
             merge_segments([(part.segment, part.deleted) for part in sources], writer)

@@ -202,8 +202,13 @@ def test_an_unfinished_build_is_taken_over_where_it_was(tmp_path: Path) -> None:
         add(transaction, [24])
         assert contents(transaction.commit()) == AFTER_RESUME | expected([24])
     assert check_folder(store.path).notes == []
-    with pytest.raises(ConfigError, match="no unfinished build"):
-        store.begin().resume()
+    with store.begin() as transaction:
+        with pytest.raises(ConfigError, match="no unfinished build"):
+            transaction.resume()
+        add(transaction, [25])
+        transaction.seal()
+        transaction.discard()
+        assert contents(transaction.commit()) == AFTER_RESUME | expected([24, 25])
 
 
 def test_an_unfinished_build_can_be_thrown_away(tmp_path: Path) -> None:
