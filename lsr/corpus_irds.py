@@ -9,6 +9,9 @@ from typing import Any
 
 from lsr.errors import ConfigError, DataError, OfflineError
 
+#: Attributes above this many characters are not kept beside a text that holds them.
+_LONG = 200
+
 
 def offline() -> bool:
     """Return whether LSR_OFFLINE forbids the network.
@@ -22,9 +25,10 @@ def offline() -> bool:
 class IrDataset:
     """The documents of one dataset; `line` counts them from 1.
 
-    A document with a title and a text keeps them; another gives its `default_text()`. Other
-    attributes become metadata. Files are looked for in IR_DATASETS_HOME, then downloaded, unless
-    LSR_OFFLINE=1: then what is not there is an OfflineError.
+    A document with a text keeps it; another gives its `default_text()`, and then long attributes
+    that this text holds are not kept twice. Other attributes become metadata. Files are looked
+    for in IR_DATASETS_HOME, then downloaded, unless LSR_OFFLINE=1: then what is not there is an
+    OfflineError.
     """
 
     bytes_read = 0
@@ -51,10 +55,16 @@ class IrDataset:
 
     def parse(self, payload: Any) -> Mapping[str, Any]:
         """Return the attributes of a document under the names that a FieldMap expects."""
-        values = dict(payload._asdict())
-        values["_id"] = values.pop("doc_id")
-        if not isinstance(values.get("text"), str):
-            values["text"] = payload.default_text()
+        values: dict[str, Any] = {"_id": payload.doc_id}
+        text = payload.text if isinstance(getattr(payload, "text", None), str) else None
+        made = payload.default_text() if text is None else ""
+        for name, value in payload._asdict().items():
+            if isinstance(value, str) and len(value) > _LONG and value in made:
+                continue
+            # A tuple of strings is what a list is called there.
+            values[name] = list(value) if type(value) is tuple else value
+        del values["doc_id"]
+        values["text"] = made if text is None else text
         return values
 
     def _load(self) -> Any:

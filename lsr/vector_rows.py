@@ -43,8 +43,8 @@ class RawRows:
     """Rows as a file holds them, not checked yet.
 
     `values` become the documents; row i has `terms` and `weights` from indptr[i] to indptr[i+1].
-    `problems` are reasons found while reading, by row; such a row has no terms. `broken` is what
-    ended the file early, after the last row.
+    `problems` are reasons found while reading, by row; such a row has no terms. `raws` are the
+    rows as they stand in the file, where that can be shown.
     """
 
     source: str

@@ -6,10 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lsr.corpus import (
     FieldMap,
@@ -178,6 +181,42 @@ def test_reading_goes_on_behind_the_position_whatever_was_rejected(tmp_path: Pat
         rejects = Rejects("skip")
         rest = list(open_corpus(folder, rejects=rejects, skip=position).records())
         assert rest == [record for record, _ in found[at + 1 :]]
+
+
+JUNK = st.lists(
+    st.sampled_from(GOOD)
+    | st.binary(max_size=30)
+    | st.dictionaries(
+        st.sampled_from(["_id", "id", "title", "text", "metadata", "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner),
+            max_leaves=4,
+        ),
+    ).map(lambda values: json.dumps(values).encode()),
+    max_size=8,
+)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv", "tsv"])
+@settings(max_examples=40)
+@given(
+    lines=JUNK, head=st.sampled_from([b"id,text\n", b"", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh"])
+)
+def test_whatever_the_bytes_every_record_is_a_document_or_a_reject(
+    format: str, lines: list[bytes], head: bytes
+) -> None:
+    rejects = Rejects("skip")
+    corpus = open_corpus(io.BytesIO(head + b"\n".join(lines)), format=format, rejects=rejects)
+    found = 0
+    try:
+        for record in corpus.records():
+            found += 1
+            json.dumps(asdict(record.document)).encode("utf-8")
+    except DataError as error:
+        assert error.hint is not None or "header" in error.message
+    else:
+        assert corpus.position == found + rejects.count
 
 
 def test_a_folder_of_mixed_formats_is_refused(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from lsr.corpus import read_documents
-from lsr.corpus_irds import offline
+from lsr.corpus import FieldMap, read_documents
+from lsr.corpus_irds import IrDataset, offline
 from lsr.errors import ConfigError
+from lsr.types import Document
 
 # ir_datasets fixes its home when it is imported, so each home needs a process of its own.
 SCRIPT = """
@@ -87,6 +88,24 @@ def test_what_is_not_local_is_never_downloaded_while_offline(tmp_path: Path) -> 
     unknown = found["irds:nothing/of/that/name"]
     assert unknown["error"] == "ConfigError"
     assert "no dataset of that id" in unknown["message"]
+
+
+class PageOfParts(NamedTuple):
+    doc_id: str
+    title: str
+    body: str
+    authors: tuple[str, ...]
+
+    def default_text(self) -> str:
+        return f"{self.title} {self.body}"
+
+
+def test_a_document_without_a_text_gives_its_default_text_once() -> None:
+    body = "word " * 100
+    values = IrDataset("any").parse(PageOfParts("p1", "Title", body, ("A", "B")))
+    assert FieldMap().document(values) == Document(
+        "p1", "Title", f"Title {body}", {"authors": ["A", "B"]}
+    )
 
 
 def test_an_empty_id_is_refused() -> None:
