@@ -21,6 +21,15 @@ from numba import njit  # noqa: E402  (numba reads NUMBA_CACHE_DIR when it is im
 
 numba_cache.postpone_blas()
 
+#: Rows that are looked at one by one where a block has something to find.
+PART = 16
+
+#: From this k on, it pays to look for a threshold before the first hits are collected.
+MANY = 50
+
+#: One block in so many is looked at to guess a threshold.
+SAMPLE = 8
+
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
@@ -81,86 +90,121 @@ def _add(
 
 
 @kernel
-def _any_reaches(block: npt.NDArray[np.float32], threshold: np.float32) -> Any:
-    """Tell whether one of the 64 scores is at least `threshold`; vectorised, no early exit."""
+def _block_reaches(acc: npt.NDArray[np.float32], start: int, threshold: np.float32) -> Any:
+    """Tell whether one of 64 scores is at least `threshold`; vectorised, no early exit."""
     found = np.int32(0)
     for at in range(BLOCK):
-        found |= np.int32(block[np.uint64(at)] >= threshold)
+        found |= np.int32(acc[np.uint64(start + at)] >= threshold)
     return found != 0
 
 
 @kernel
-def _worse(score: np.float32, rank: np.uint32, than_score: np.float32, than_rank: np.uint32) -> Any:
-    """Order of hits: the lower score is worse; at equal scores the larger rank of the id."""
-    return score < than_score or (score == than_score and rank > than_rank)
+def _part_reaches(acc: npt.NDArray[np.float32], start: int, threshold: np.float32) -> Any:
+    """Tell the same of 16 scores."""
+    found = np.int32(0)
+    for at in range(PART):
+        found |= np.int32(acc[np.uint64(start + at)] >= threshold)
+    return found != 0
 
 
 @kernel
-def _sink(
-    scores: npt.NDArray[np.float32],
-    ranks: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.int64],
-    size: int,
-    score: np.float32,
-    rank: np.uint32,
-    row: int | np.int64,
-) -> None:
-    """Put a hit at the root of a heap of `size`, worst on top, and let it sink to its place."""
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and _worse(
-            scores[child + 1], ranks[child + 1], scores[child], ranks[child]
-        ):
-            child += 1
-        if not _worse(scores[child], ranks[child], score, rank):
-            break
-        scores[at], ranks[at], rows[at] = scores[child], ranks[child], rows[child]
-        at = child
-    scores[at], ranks[at], rows[at] = score, rank, row
+def _count(acc: npt.NDArray[np.float32], n_rows: int, step: int, threshold: np.float32) -> Any:
+    """Count the scores of at least `threshold` in the blocks that start at each `step`."""
+    total = np.int64(0)
+    for start in range(0, n_rows, step):
+        found = np.int32(0)
+        for at in range(start, start + BLOCK):
+            found += np.int32(acc[np.uint64(at)] >= threshold)
+        total += found
+    return total
 
 
 @kernel
-def _offer(
+def _reached_by(acc: npt.NDArray[np.float32], n_rows: int, k: int) -> Any:
+    """Return a score that at least k rows reach, close to the k-th best; 0 if none was found.
+
+    Searched for on a sample of the blocks, by counting, which is vectorised; then checked on all.
+    """
+    step = SAMPLE * BLOCK
+    aim = k // SAMPLE + k // (8 * SAMPLE) + 8
+    low, high = np.float32(0), np.float32(1)
+    while high < 1e30 and _count(acc, n_rows, step, high) >= aim:
+        low, high = high, high * np.float32(2)
+    for _ in range(12):
+        middle = (low + high) / np.float32(2)
+        if _count(acc, n_rows, step, middle) >= aim:
+            low = middle
+        else:
+            high = middle
+    return low if _count(acc, n_rows, BLOCK, low) >= k else np.float32(0)
+
+
+@kernel
+def _better(
+    score: np.float32, rank: np.uint32, than_score: np.float32, than_rank: np.uint32
+) -> Any:
+    """Order of hits: the higher score is better; at equal scores the smaller rank of the id."""
+    return score > than_score or (score == than_score and rank < than_rank)
+
+
+@kernel
+def _keep_best(
     scores: npt.NDArray[np.float32],
     ranks: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.int64],
     size: int,
     k: int,
-    score: np.float32,
-    rank: np.uint32,
-    row: int | np.int64,
-) -> int:
-    """Offer a hit to the heap of the k best; return the heap's new size."""
-    if size == k:
-        if _worse(scores[0], ranks[0], score, rank):
-            _sink(scores, ranks, rows, size, score, rank, row)
-        return size
-    at = size
-    while at > 0:
-        parent = (at - 1) // 2
-        if not _worse(score, rank, scores[parent], ranks[parent]):
+) -> None:
+    """Bring the k best of `size` > k hits to the front, the worst of them last (quickselect)."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) // 2
+        score, rank = scores[middle], ranks[middle]
+        left, right = low, high
+        while left <= right:
+            while _better(scores[left], ranks[left], score, rank):
+                left += 1
+            while _better(score, rank, scores[right], ranks[right]):
+                right -= 1
+            if left <= right:
+                scores[left], scores[right] = scores[right], scores[left]
+                ranks[left], ranks[right] = ranks[right], ranks[left]
+                rows[left], rows[right] = rows[right], rows[left]
+                left += 1
+                right -= 1
+        if k - 1 <= right:
+            high = right
+        elif k - 1 >= left:
+            low = left
+        else:
             break
-        scores[at], ranks[at], rows[at] = scores[parent], ranks[parent], rows[parent]
-        at = parent
-    scores[at], ranks[at], rows[at] = score, rank, row
-    return size + 1
 
 
 @kernel
-def _sort(
+def _finish(
     scores: npt.NDArray[np.float32],
     ranks: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.int64],
     size: int,
-) -> None:
-    """Turn the heap into a list, best first."""
-    for last in range(size - 1, 0, -1):
-        score, rank, row = scores[last], ranks[last], rows[last]
-        scores[last], ranks[last], rows[last] = scores[0], ranks[0], rows[0]
-        _sink(scores, ranks, rows, last, score, rank, row)
+    k: int,
+) -> int:
+    """Keep the k best of the hits and sort them, best first (shell sort); return how many."""
+    if size > k:
+        _keep_best(scores, ranks, rows, size, k)
+        size = k
+    gap = 1
+    while gap < size // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for start in range(gap, size):
+            score, rank, row = scores[start], ranks[start], rows[start]
+            at = start
+            while at >= gap and _better(score, rank, scores[at - gap], ranks[at - gap]):
+                scores[at], ranks[at], rows[at] = scores[at - gap], ranks[at - gap], rows[at - gap]
+                at -= gap
+            scores[at], ranks[at], rows[at] = score, rank, row
+        gap //= 3
+    return size
 
 
 @kernel
@@ -179,44 +223,52 @@ def _select(
     ranks: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.int64],
 ) -> Any:
-    """Offer a window's documents to the heap and zero `acc`; return (size, threshold).
+    """Add a window's documents to the hits and zero `acc`; return (size, threshold).
 
     `acc` holds the window's scores, zeros up to the next multiple of 64. Of the rows of one
-    document, which follow one another, the first with the best score is offered.
+    document, which follow one another, the first with the best score is added. When the hits
+    are full, all but the k best go, and the k-th is what later ones must reach.
     """
     pending, best, best_row = np.int64(-1), np.float32(0), np.int64(0)
     for start in range(0, n_rows, BLOCK):
-        block = acc[start : start + BLOCK]
-        if _any_reaches(block, threshold):
-            for at in range(BLOCK):
-                score = block[at]
-                # The second test is for processes that flush denormal numbers to zero.
-                if not (score >= threshold and score > 0):
+        if _block_reaches(acc, start, threshold):
+            for part in range(start, start + BLOCK, PART):
+                if not _part_reaches(acc, part, threshold):
                     continue
-                row = np.int64(first_row + start + at)
-                document = np.int64(documents[row]) if documents.shape[0] else row
-                if deleted.shape[0] and deleted[document]:
-                    continue
-                if allowed.shape[0] and not allowed[document]:
-                    continue
-                if document == pending:
-                    if score > best:
-                        best, best_row = score, row
-                    continue
-                if documents.shape[0]:
-                    score, best = best, score
-                    row, best_row = best_row, row
-                    document, pending = pending, document
-                    if document < 0:
+                for at in range(part, part + PART):
+                    score = acc[np.uint64(at)]
+                    # The second test is for processes that flush denormal numbers to zero.
+                    if not (score >= threshold and score > 0):
                         continue
-                size = _offer(scores, ranks, rows, size, k, score, id_rank[document], row)
-                if size == k and scores[0] > threshold:
-                    threshold = scores[0]
-        block[:] = 0
+                    row = np.int64(first_row + at)
+                    document = np.int64(documents[row]) if documents.shape[0] else row
+                    if deleted.shape[0] and deleted[document]:
+                        continue
+                    if allowed.shape[0] and not allowed[document]:
+                        continue
+                    if document == pending:
+                        if score > best:
+                            best, best_row = score, row
+                        continue
+                    if documents.shape[0]:
+                        score, best = best, score
+                        row, best_row = best_row, row
+                        document, pending = pending, document
+                        if document < 0:
+                            continue
+                    scores[size], ranks[size], rows[size] = score, id_rank[document], row
+                    size += 1
+                    if size == scores.shape[0]:
+                        _keep_best(scores, ranks, rows, size, k)
+                        size, threshold = k, scores[k - 1]
+        for at in range(start, start + BLOCK):
+            acc[np.uint64(at)] = 0
     if pending >= 0:
-        size = _offer(scores, ranks, rows, size, k, best, id_rank[pending], best_row)
-        if size == k and scores[0] > threshold:
-            threshold = scores[0]
+        scores[size], ranks[size], rows[size] = best, id_rank[pending], best_row
+        size += 1
+        if size == scores.shape[0]:
+            _keep_best(scores, ranks, rows, size, k)
+            size, threshold = k, scores[k - 1]
     return size, threshold
 
 
@@ -248,8 +300,9 @@ def accumulate(
     id_rank (n_docs,); deleted and allowed (n_docs,), or (0,) for none deleted, all allowed.
     query_terms, query_weights: the first n_terms count, terms ascending and below vocab_size.
     threshold > 0: scores below it are not wanted. acc (a multiple of 64 above any window,): all
-    zero, and again at the end. scores, ranks, rows (>= k,): filled best first; the answer is
-    how many. Documents that score 0 are never among them.
+    zero, and again at the end. scores, ranks, rows: filled best first; the answer is how many,
+    at most k. They need room for more than k: the more, the fewer times the best are picked.
+    Documents that score 0 are never among them.
     """
     size = 0
     for window in range(windows.shape[0] - 1):
@@ -258,9 +311,16 @@ def accumulate(
             start = indptr[base + query_terms[at]]
             stop = indptr[base + query_terms[at] + 1]
             _add(acc, posting_rows[start:stop], posting_weights[start:stop], query_weights[at])
+        n_rows = windows[window + 1] - windows[window]
+        if (
+            size == 0
+            and k >= MANY
+            and not (documents.shape[0] or deleted.shape[0] or allowed.shape[0])
+        ):
+            threshold = max(threshold, _reached_by(acc, n_rows, k))
         size, threshold = _select(
             acc,
-            windows[window + 1] - windows[window],
+            n_rows,
             windows[window],
             documents,
             id_rank,
@@ -273,8 +333,7 @@ def accumulate(
             ranks,
             rows,
         )
-    _sort(scores, ranks, rows, size)
-    return size
+    return _finish(scores, ranks, rows, size, k)
 
 
 @kernel
@@ -341,6 +400,9 @@ def best_rows(
                 row, score = listed[at], listed_scores[at]
             at += 1
         if score >= threshold and score > 0:
-            size = _offer(scores, ranks, rows, size, k, score, id_rank[document], row)
-    _sort(scores, ranks, rows, size)
-    return size
+            scores[size], ranks[size], rows[size] = score, id_rank[document], row
+            size += 1
+            if size == scores.shape[0]:
+                _keep_best(scores, ranks, rows, size, k)
+                size, threshold = k, scores[k - 1]
+    return _finish(scores, ranks, rows, size, k)

@@ -31,6 +31,9 @@ TINY = np.float32(1.4e-45)
 #: Seconds of searching in numpy after which the kernels are loaded; about what loading takes.
 COLD_SECONDS = 0.3
 
+#: Hits are collected in room for 2k and this many more, then cut down to the k best.
+SPARE = 64
+
 _CHUNK = 16
 
 
@@ -97,7 +100,7 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
         if not n_terms or not segment.n_documents:
             continue
         wanted = min(k, segment.n_documents)
-        scratch.make_room(total + wanted)
+        scratch.make_room(total + 2 * wanted + SPARE)
         keep = None if allowed is None else allowed[number]
         if _engine.kernels is None:
             size, scan = _search_cold(live, scratch, total, n_terms, wanted, keep, threshold)
@@ -170,7 +173,8 @@ def _search_segment(
     """Put the k best of a segment into the scratch from `at`: (how many, whether scanned)."""
     segment, deleted = live.segment, live.deleted
     arguments = arguments_of(segment)
-    hits = scratch.scores[at:], scratch.ranks[at:], scratch.rows[at:]
+    room = slice(at, at + 2 * k + SPARE)
+    hits = scratch.scores[room], scratch.ranks[room], scratch.rows[room]
     if keep is not None:
         listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
         if listed is not None:
