@@ -14,11 +14,7 @@ _LONG = 200
 
 
 def offline() -> bool:
-    """Return whether LSR_OFFLINE forbids the network.
-
-    >>> offline()
-    False
-    """
+    """Return whether LSR_OFFLINE forbids the network."""
     return os.environ.get("LSR_OFFLINE", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
