@@ -105,7 +105,7 @@ class DocumentsWriter:
         whole = pa.Table.from_batches(self._pending, self._schema).combine_chunks()
         self._pending, self._pending_bytes = [], 0
         # Arrow writes slices with what lies around them; a copy of the rows has nothing around.
-        for batch in whole.take(pa.array(np.arange(whole.num_rows))).to_batches():
+        for batch in whole.take(np.arange(whole.num_rows)).to_batches():
             self._writer.write_batch(batch)
 
 

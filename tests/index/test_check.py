@@ -98,6 +98,16 @@ def test_a_file_missing_cut_or_grown_is_named(sound: Path, change: str) -> None:
     shutil.rmtree(path)
 
 
+def test_a_sound_segment_in_the_place_of_another_is_found(sound: Path) -> None:
+    path = sound.parent / "swapped"
+    shutil.copytree(sound, path)
+    shutil.rmtree(path / "segments/seg-00000002")
+    shutil.copytree(path / "segments/seg-00000001", path / "segments/seg-00000002")
+    assert str(path / "segments/seg-00000002/header.json") in opened(path).message
+    assert len(check_folder(path).problems) == 1
+    shutil.rmtree(path)
+
+
 def test_check_lists_all_damage_at_once(sound: Path) -> None:
     path = sound.parent / "several"
     shutil.copytree(sound, path)
