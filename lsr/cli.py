@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from lsr import __version__, cli_documents, cli_encode, cli_index, cli_search, cli_tools
+from lsr import __version__, cli_bench, cli_documents, cli_encode, cli_index, cli_search, cli_tools
 from lsr.cli_session import Session
 from lsr.cli_values import read_plainly
 from lsr.errors import LsrError
@@ -167,7 +167,7 @@ app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)
 app.command("demo")(cli_tools.demo)
 config.command("show")(cli_tools.config_show)
-bench.command("encode")(cli_encode.bench_encode)
+bench.command("encode")(cli_bench.encode)
 # A callback makes typer keep a group of one command a group.
 config.callback()(lambda: None)
 bench.callback()(lambda: None)

@@ -1,4 +1,4 @@
-"""`lsr encode`, `export-vectors` and `bench encode`: texts to vectors, vectors to files."""
+"""`lsr encode` and `export-vectors`: texts to vectors, vectors to files."""
 
 from __future__ import annotations
 
@@ -262,7 +262,3 @@ def _show(
     for one in named:
         output.data(f"{one['weight']:8.4f}  {plain(str(one['token']))}")
     output.note(f"{len(named)} terms")
-
-
-def bench_encode(ctx: typer.Context) -> None:
-    """Measure."""

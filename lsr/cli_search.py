@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session
+from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session, written
 from lsr.errors import ConfigError, DataError, LsrError
 from lsr.output import Output, is_lively, plain
 
@@ -235,16 +234,13 @@ def _search_many(
     tag: str,
 ) -> None:
     """Answer each query of a file: as a TREC run, or without `run` as lines of JSON."""
-    from contextlib import nullcontext
-
     from lsr.output import to_json
     from lsr.queries import read_queries, trec_lines
 
     queries = read_queries(source)
-    current.output.on_interrupt = "the run is incomplete"
-    target = sys.stdout if run in (None, "-") else None
+    current.output.on_interrupt = "the run was not written"
     with (
-        nullcontext(target) if target else Path(run or "").open("w", encoding="utf-8") as out,
+        written("-" if run is None else run) as out,
         current.output.progress("queries", len(queries)) as bar,
     ):
         for at in range(0, len(queries), _BATCH):

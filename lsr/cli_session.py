@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -51,6 +54,22 @@ class Session:
             os.environ["LSR_CACHE"] = str(settings.cache)
         _log_to_stderr("info" if self.output.verbosity else settings.log_level)
         return settings
+
+
+@contextmanager
+def written(name: str) -> Iterator[TextIO]:
+    """Open a file for text that is there, whole, once the block has ended well; - is stdout."""
+    if name == "-":
+        yield sys.stdout
+        return
+    path = Path(name)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def session(ctx: typer.Context) -> Session:

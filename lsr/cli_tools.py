@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lsr.cli_session import Json, session
+from lsr.cli_session import Json, session, written
 from lsr.errors import ConfigError
 
 
@@ -73,9 +73,6 @@ def demo_corpus(
 
     JSONL, made from the docstrings of the standard library or of installed packages.
     """
-    import sys
-    from contextlib import nullcontext
-
     from lsr.cli_documents import as_line
     from lsr.corpus import read_documents
     from lsr.output import to_json
@@ -84,11 +81,9 @@ def demo_corpus(
         raise ConfigError(f"--source is {source!r}; expected pydoc:stdlib or pydoc:PACKAGE,...")
     output = session(ctx).output
     session(ctx).settings()
+    output.on_interrupt = "the corpus was not written"
     count = 0
-    with (
-        nullcontext(sys.stdout) if out == "-" else Path(out).open("w", encoding="utf-8") as file,
-        output.progress("documents") as bar,
-    ):
+    with written(out) as file, output.progress("documents") as bar:
         for count, record in enumerate(read_documents(source), 1):
             file.write(to_json(as_line(record.document)) + "\n")
             bar.update(count)

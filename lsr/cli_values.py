@@ -43,9 +43,8 @@ class _Reader:
         return None if value is None else self._one(value, param, ctx)
 
     def _one(self, value: Any, param: Any, ctx: Any) -> Any:
-        if isinstance(value, self._kind):
-            read = value
-        else:
+        read: Any = value
+        if not isinstance(value, self._kind):
             try:
                 read = self._kind(value)
             except ValueError as error:

@@ -214,7 +214,7 @@ class _Bar(Progress):
         from rich.progress import Progress as RichProgress
 
         columns = (BarColumn(bar_width=30), TextColumn("{task.description}", markup=False))
-        self._rich = RichProgress(*columns, console=Console(stderr=True), transient=True)
+        self._rich = RichProgress(*columns, console=Console(file=sys.stderr), transient=True)
         self._task = self._rich.add_task("starting", total=total)
 
     def __enter__(self) -> Progress:

@@ -10,7 +10,11 @@ from typing import NamedTuple
 #: Only this much of a text is looked at; a snippet from further on helps nobody who waits.
 _MOST_CHARACTERS = 200_000
 _LEAST_STEM = 4
-_WORD = re.compile(r"\w+")
+# Letters with the signs that hang on them, which \w leaves out: accents, points, Indic vowels.
+_WORD = re.compile(
+    "[\\w\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u064b-\u065f\u0670\u06d6-\u06ed\u0900-\u0963"
+    "\u0966-\u0dff\u0e00-\u0e4e\u0e80-\u0ece\u0f00-\u109f\u1780-\u17d3\u200c\u200d]+"
+)
 #: What tokenizers put before a token to say that it starts, or goes on inside, a word.
 _MARKERS = ("##", "\u2581", "\u0120")
 # Han, kana, Thai, Lao, Tibetan, Burmese, Khmer: scripts that put no blank between words.
