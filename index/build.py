@@ -153,11 +153,13 @@ def _write_all(
 ) -> _Position:
     ingest = index.ingest(transaction, threads=settings.threads)
     documents = begun.documents
-    unsaved = 0
+    encoded, unsaved = 0.0, 0
 
-    def report(encoded: int) -> None:
+    def report(more: float) -> None:
+        nonlocal encoded
+        encoded += more
         if progress is not None:
-            total = documents + encoded
+            total = documents + int(encoded)
             seconds = time.perf_counter() - started
             share = sources[number].share_read()
             progress(BuildProgress(total, total - begun.documents, seconds, number, share))
@@ -166,13 +168,14 @@ def _write_all(
         source = sources[number]
         skip = begun.read if number == begun.source else 0
         for batch in source.batches(skip=skip, size=settings.batch, rejects=rejects):
-            documents += ingest.write(
+            written = ingest.write(
                 batch.records,
                 batch.vectors,
                 action=settings.action,
                 rejects=rejects,
                 on_encoded=report,
             )
+            documents, encoded = documents + written, 0.0
             report(0)
             unsaved += len(batch.records)
             if unsaved >= settings.checkpoint:

@@ -49,13 +49,13 @@ class Ingest:
         *,
         action: Action,
         rejects: Rejects,
-        on_encoded: Callable[[int], None] | None = None,
+        on_encoded: Callable[[float], None] | None = None,
     ) -> int:
         """Append one batch; return how many documents went in.
 
         `vectors`, when given, has one row for each record and nothing is encoded. `on_encoded`
-        hears of every few documents encoded. Within a batch, `add` keeps the first document of
-        an id and `upsert` the last.
+        is told, as encoding goes on, how many more documents are done (a passage is a part of
+        one). Within a batch, `add` keeps the first document of an id and `upsert` the last.
         """
         if vectors is not None:
             self._check_vectors(records, vectors)
@@ -68,15 +68,24 @@ class Ingest:
         if self._passages is not None:
             spans = [self._split(document, self._passages) for document in documents]
         if vectors is None:
-            rows = self._encoder().encode_documents(
-                _texts(documents, spans), threads=self._threads, on_progress=on_encoded
-            )
+            rows = self._encode(documents, spans, on_encoded)
         else:
             rows = vectors if len(kept) == len(records) else vectors.take(kept)
         if action == "upsert":
             self._transaction.delete([document.id for document in documents])
         self._transaction.append(documents, rows, spans)
         return len(documents)
+
+    def _encode(
+        self,
+        documents: Sequence[Document],
+        spans: Sequence[Sequence[Span]] | None,
+        on_encoded: Callable[[float], None] | None,
+    ) -> SparseVectors:
+        texts = _texts(documents, spans)
+        share = len(documents) / len(texts)
+        told = None if on_encoded is None else lambda n_texts: on_encoded(n_texts * share)
+        return self._encoder().encode_documents(texts, threads=self._threads, on_progress=told)
 
     def _check_vectors(self, records: Sequence[Record], vectors: SparseVectors) -> None:
         if self._passages is not None:
