@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from io import RawIOBase
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +136,11 @@ class Documents:
         reader = pa.ipc.open_file(pa.BufferReader(mapped))
         self._batches = [reader.get_batch(at) for at in range(reader.num_record_batches)]
         self.schema: pa.Schema = reader.schema
-        counts = [batch.num_rows for batch in self._batches]
-        self._starts: IntArray = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._ids = [batch.column(0) for batch in self._batches]
+        self._starts = [0, *accumulate(batch.num_rows for batch in self._batches)]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return self._starts[-1]
 
     @property
     def table(self) -> pa.Table:
@@ -147,16 +149,16 @@ class Documents:
 
     def place(self, ordinal: int) -> tuple[pa.RecordBatch, int]:
         """Return the batch a document is in, and its row there."""
-        at = int(np.searchsorted(self._starts, ordinal, side="right")) - 1
-        return self._batches[at], ordinal - int(self._starts[at])
+        at = bisect_right(self._starts, ordinal) - 1
+        return self._batches[at], ordinal - self._starts[at]
 
-    def ids(self, ordinals: IntArray) -> list[str]:
+    def ids(self, ordinals: Iterable[int]) -> list[str]:
         """Return the ids of the given documents, in that order."""
-        at = np.searchsorted(self._starts, ordinals, side="right") - 1
-        rows = ordinals - self._starts[at]
-        columns = {batch: self._batches[batch].column(0) for batch in np.unique(at).tolist()}
-        pairs = zip(at.tolist(), rows.tolist(), strict=True)
-        return [columns[batch][row].as_py() for batch, row in pairs]
+        found = []
+        for ordinal in ordinals:
+            at = bisect_right(self._starts, ordinal) - 1
+            found.append(self._ids[at][ordinal - self._starts[at]].as_py())
+        return found
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -27,6 +27,12 @@ from lsr.index.store import Store
 from lsr.index.transaction import Transaction
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with fast_folder() as folder:
+        yield folder
+
+
 def test_an_index_is_empty_when_made_and_keeps_its_settings(tmp_path: Path) -> None:
     settings = {"vocab_size": 7, "passages": None, "encoder": {"name": "ü", "at": 1.5}}
     store = Store.create(tmp_path / "new" / "index", settings)

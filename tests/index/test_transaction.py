@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from store_cases import (
     document,
     documents,
     expected,
+    fast_folder,
     files,
     made,
     name,
@@ -27,6 +28,12 @@ from lsr.index.columns import Fields
 from lsr.index.store import Store
 from lsr.index.transaction import Place
 from lsr.types import Document
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    with fast_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
