@@ -12,8 +12,6 @@ import numpy.typing as npt
 from lsr import numba_cache
 
 from .windows import BLOCK
-from .windows import MAX_WINDOW_ROWS as MAX_WINDOW_ROWS
-from .windows import invert_window as invert_window
 
 numba_cache.prepare([Path(__file__).resolve().parent])
 
@@ -208,6 +206,26 @@ def _finish(
 
 
 @kernel
+def _mask(
+    acc: npt.NDArray[np.float32],
+    n_rows: int,
+    first_row: int,
+    documents: npt.NDArray[np.uint32],
+    allowed: npt.NDArray[np.bool_],
+) -> None:
+    """Zero the scores of a window's rows whose documents are not allowed."""
+    zero = np.float32(0)
+    if documents.shape[0]:
+        for at in range(n_rows):
+            if not allowed[documents[np.uint64(first_row + at)]]:
+                acc[np.uint64(at)] = zero
+    else:
+        for at in range(n_rows):
+            keep = allowed[np.uint64(first_row + at)]
+            acc[np.uint64(at)] = acc[np.uint64(at)] if keep else zero
+
+
+@kernel
 def _select(
     acc: npt.NDArray[np.float32],
     n_rows: int,
@@ -215,7 +233,6 @@ def _select(
     documents: npt.NDArray[np.uint32],
     id_rank: npt.NDArray[np.uint32],
     deleted: npt.NDArray[np.bool_],
-    allowed: npt.NDArray[np.bool_],
     k: int,
     threshold: np.float32,
     size: int,
@@ -243,8 +260,6 @@ def _select(
                     row = np.int64(first_row + at)
                     document = np.int64(documents[row]) if documents.shape[0] else row
                     if deleted.shape[0] and deleted[document]:
-                        continue
-                    if allowed.shape[0] and not allowed[document]:
                         continue
                     if document == pending:
                         if score > best:
@@ -312,11 +327,9 @@ def accumulate(
             stop = indptr[base + query_terms[at] + 1]
             _add(acc, posting_rows[start:stop], posting_weights[start:stop], query_weights[at])
         n_rows = windows[window + 1] - windows[window]
-        if (
-            size == 0
-            and k >= MANY
-            and not (documents.shape[0] or deleted.shape[0] or allowed.shape[0])
-        ):
+        if allowed.shape[0]:
+            _mask(acc, n_rows, windows[window], documents, allowed)
+        if size == 0 and k >= MANY and not (documents.shape[0] or deleted.shape[0]):
             threshold = max(threshold, _reached_by(acc, n_rows, k))
         size, threshold = _select(
             acc,
@@ -325,7 +338,6 @@ def accumulate(
             documents,
             id_rank,
             deleted,
-            allowed,
             k,
             threshold,
             size,

@@ -23,7 +23,7 @@ Allowed = Sequence[npt.NDArray[np.bool_] | None] | None
 
 #: What the two ways cost, in time per posting: a row scored through the forward index costs a
 #: random access and a multiplication for each of its terms; a window is swept whatever happens.
-SCAN_ROW, SCAN_TERM, SWEEP_ROW = 60.0, 1.0, 0.15
+SCAN_ROW, SCAN_TERM, SWEEP_ROW = 180.0, 1.0, 0.15
 
 #: The smallest float32 above 0: "at least this" means "above 0".
 TINY = np.float32(1.4e-45)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +144,29 @@ def test_nothing_is_found_when_all_is_deleted_or_excluded(engine: str) -> None:
     assert len(search([live(rows)], vector({1: 1.0}), 5, [np.zeros(2, np.bool_)]).rows) == 0
 
 
+@pytest.mark.parametrize("k", [10, 50, 200, 1000, 6000])
+@pytest.mark.parametrize("levels", [2, 10_000])
+def test_any_k_finds_what_the_oracle_finds_in_windows_of_thousands_of_rows(
+    k: int, levels: int
+) -> None:
+    load_kernels()
+    rng = np.random.default_rng(k)
+
+    def row() -> dict[int, float]:
+        return {int(term): float(rng.integers(1, levels)) / 9 for term in rng.integers(0, 30, 6)}
+
+    segments = [
+        live([row() for _ in range(n)], [f"{n}-{at}" for at in range(n)]) for n in (3000, 100, 2500)
+    ]
+    mask = rng.random(2500) < 0.4
+    segments[2] = MemoryLive(segments[2].segment, mask)
+    keeps: Allowed = [rng.random(3000) < 0.5, None, None]
+    query = vector(row())
+    for allowed in (None, keeps):
+        expected = [tuple(hit) for hit in exact_search(segments, query, k, allowed)]
+        assert listed(segments, search(segments, query, k, allowed)) == expected
+
+
 def test_ties_across_segments_go_to_the_smaller_id(engine: str) -> None:
     row = [{1: 1.0}] * 3
     segments = [live(row, ["d", "a", "f"]), live(row, ["c", "é", "b"]), live([{1: 2.0}], ["z"])]
@@ -237,6 +263,41 @@ def test_numpy_hands_over_to_the_kernels_when_it_has_taken_long_enough(
     engine.spent(module.COLD_SECONDS)
     assert engine.kernels is not None
     assert search(segments, vector({1: 1.0}), 1).scores.tolist() == [1.0]
+
+
+FRESH = """
+import resource, sys
+from lsr.index.search import search
+from lsr.index.warmup import MemoryLive, MemorySegment
+from lsr.sparse import SparseVectors
+vectors = SparseVectors.from_dicts([{1: 1.0}, {2: 2.0}], vocab_size=30522)
+live = MemoryLive(MemorySegment.build(vectors))
+assert search([live], vectors[1], 1).scores.tolist() == [4.0]
+cold = "numba" not in sys.modules
+from lsr.index.search import load_kernels
+load_kernels()
+assert search([live], vectors[1], 1).scores.tolist() == [4.0]
+usage = resource.getrusage(resource.RUSAGE_SELF)
+print(cold, "scipy.linalg" in sys.modules, usage.ru_utime + usage.ru_stime)
+"""
+
+
+def test_a_fresh_process_answers_without_numba_and_loads_warm_kernels_in_a_moment(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("resource")
+    for _ in range(2):  # the first compiles, unless that was done before
+        done = subprocess.run(
+            [sys.executable, "-c", FRESH],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    cold, linalg, seconds = done.stdout.split()
+    assert (cold, linalg) == ("True", "False")
+    assert float(seconds) < 3  # about 0.9 on an idle core; a compilation takes 5 and more
 
 
 def test_postings_that_do_not_fit_together_are_refused_before_a_kernel_sees_them() -> None:
