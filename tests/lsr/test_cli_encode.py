@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lsr.vector_files import read_vectors
+
+
+def test_a_text_is_shown_with_its_heaviest_term_first(cli: Any) -> None:
+    lines = cli("encode", "best pizza in town").out.splitlines()
+    weights = [float(line.split()[0]) for line in lines]
+    assert lines[0].split()[1] == "pizza"
+    assert weights == sorted(weights, reverse=True)
+
+
+def test_lines_of_standard_input_are_texts(cli: Any) -> None:
+    found = cli("encode", "-", "--side", "query", "--json", stdin="cats\ndogs\n").out.splitlines()
+    assert [json.loads(line)["text"] for line in found] == ["cats", "dogs"]
+    assert {"token", "term", "weight"} == set(json.loads(found[0])["terms"][0])
+    assert cli("encode", "-", stdin="\n").code == 2
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.npz", "v.jsonl", "v.jsonl.gz", "folder"])
+def test_a_corpus_becomes_a_file_of_vectors(
+    cli: Any, animals: Path, animals_jsonl: Path, tmp_path: Path, name: str
+) -> None:
+    made = cli("encode", animals_jsonl, "--out", name, "--json").json()
+    assert made["vectors"] == 3
+    exported = cli("export-vectors", animals, "--out", f"x{name}", "--json").json()
+    assert exported["vectors"] == 3
+    from lsr.encoder import load_encoder
+
+    vocabulary = load_encoder().vocabulary if "jsonl" in name else None
+
+    def rows(file: str) -> dict[str, dict[int, float]]:
+        found = read_vectors(tmp_path / file, vocabulary=vocabulary, vocab_size=30522)
+        return {
+            identity: row
+            for batch in found
+            for identity, row in zip(batch.ids, batch.vectors.to_dicts(), strict=True)
+        }
+
+    assert rows(name) == rows(f"x{name}")
+    assert set(rows(name)) == {"a", "b", "c"}
+
+
+def test_vectors_go_round_into_an_index_that_answers_alike(
+    cli: Any, animals: Path, animals_jsonl: Path
+) -> None:
+    assert cli("encode", animals_jsonl, "--out", "v.parquet").code == 0
+    made = cli("index", "v.parquet", "--vectors", "--model", "bundled", "--out", "d")
+    assert made.code == 0, made.err
+
+    def scores(index: object) -> list[tuple[str, float]]:
+        hits = cli("search", index, "happy cats", "--json").json()["hits"]
+        return [(hit["id"], hit["score"]) for hit in hits]
+
+    assert scores("d") == scores(animals) != []
+
+
+def test_queries_are_encoded_as_queries(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "q.tsv").write_text("q1\tcats\n")
+    assert cli("encode", "q.tsv", "--side", "query", "--out", "q").code == 0
+    [batch] = read_vectors(tmp_path / "q", side="queries")
+    assert batch.ids == ["q1"]
+
+
+def test_an_export_may_hold_integers(cli: Any, animals: Path, tmp_path: Path) -> None:
+    assert cli("export-vectors", animals, "--out", "v.jsonl", "--scale", 100).code == 0
+    first = json.loads((tmp_path / "v.jsonl").read_text().splitlines()[0])
+    assert all(isinstance(weight, int) for weight in first["vector"].values())
+
+
+@pytest.mark.parametrize("command", [["encode", "a.jsonl"], ["export-vectors", "d"]])
+def test_a_name_that_tells_no_format_is_refused(cli: Any, command: list[str]) -> None:
+    found = cli(*command, "--out", "v.xyz")
+    assert found.code == 2 and "format" in found.err
+
+
+def test_a_bad_line_leaves_no_file_of_vectors(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"_id": "a", "text": "cats"}\n{"_id": \n')
+    assert cli("encode", "a.jsonl", "--out", "v.parquet").code == 4
+    assert not (tmp_path / "v.parquet").exists()
+    skipped = cli("encode", "a.jsonl", "--out", "v.parquet", "--on-error", "skip", "--json")
+    assert (skipped.json()["vectors"], skipped.json()["rejected"]) == (1, 1)
+
+
+@pytest.mark.slow
+def test_bench_encode_makes_a_table(cli: Any, animals_jsonl: Path) -> None:
+    found = cli("bench", "encode", animals_jsonl, "--rounds", 1, "--no-peers")
+    assert found.code == 0, found.err
+    assert found.out.startswith("| encoder |") and "| lsr " in found.out
