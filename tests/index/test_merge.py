@@ -104,7 +104,7 @@ def test_windows_are_cut_anew(folder: Path) -> None:
     assert snapshot.segments[0].segment.postings.windows.tolist() == [0, 5, 10, 12]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_any_history_of_the_same_documents_merges_to_the_same_scores(data: st.DataObject) -> None:
     with fast_folder() as folder:

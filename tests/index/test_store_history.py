@@ -81,7 +81,7 @@ class History:
         self.begin()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from([SETTINGS, PASSAGES]), st.lists(OPERATION, max_size=14))
 def test_an_index_holds_what_a_dict_would(
     shape: dict[str, Any], operations: list[tuple[str, list[int]]]
