@@ -149,15 +149,20 @@ def test_check_notes_what_is_left_over_and_sizes(sound: Path) -> None:
     shutil.rmtree(path)
 
 
-def test_files_of_others_in_a_segment_are_never_removed(sound: Path) -> None:
+def test_files_of_others_are_never_removed(sound: Path) -> None:
     path = sound.parent / "strangers"
     shutil.copytree(sound, path)
     stranger = path / "segments/seg-00000001/README"
-    stranger.write_text("mine")
+    others = [path / "segments/mine/header.json", path / "tombstones/mine.bits"]
+    others[0].parent.mkdir()
+    for file in (stranger, *others):
+        file.write_text("mine")
     with Store.open(path).begin() as transaction:
         transaction.merge("all")
         transaction.commit()
     assert [file.name for file in stranger.parent.iterdir()] == ["README"]
+    assert [file.read_text() for file in others] == ["mine", "mine"]
+    assert len(check_folder(path).notes) == 3
     assert Store.open(path).check() == []
     shutil.rmtree(path)
 
