@@ -15,7 +15,7 @@ are computed again in float32, so the outcome is that of float32 alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lsr.head import Row, activate
@@ -24,8 +24,10 @@ from lsr.model_folder import Activation
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Terms in one int8 product; with a batch of tokens its int32 outcome stays near the cache.
-_CHUNK = 2048
+#: Tokens and terms in one int8 product: few enough for its outcome to stay in a core's cache,
+#: enough to keep the multiplier busy.
+_TOKENS = 512
+_CHUNK = 1024
 #: Terms that are computed again at once.
 _AGAIN = 8192
 _LEVELS = 127
@@ -73,11 +75,15 @@ class CoarseHead:
         """Return a row for each text of a batch laid end to end."""
         import torch
 
-        alive = self._survivors(hidden, lengths)
-        return [
-            self._exact(text, torch.nonzero(terms)[:, 0])
-            for text, terms in zip(torch.split(hidden, list(lengths)), alive, strict=True)
-        ]
+        texts = torch.split(hidden, list(lengths))
+        rows: list[Row] = []
+        start = 0
+        for stop in _blocks(lengths):
+            alive = self._survivors(torch.cat(texts[start:stop]), lengths[start:stop])
+            for text, terms in zip(texts[start:stop], alive, strict=True):
+                rows.append(self._exact(text, torch.nonzero(terms)[:, 0]))
+            start = stop
+        return rows
 
     def _survivors(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return (texts, vocab) bool, false only where the term is certainly inactive."""
@@ -117,6 +123,18 @@ class CoarseHead:
         return Row(terms[active].numpy(), activate(pooled[active].numpy(), self.activation))
 
 
+def _blocks(lengths: Sequence[int]) -> Iterator[int]:
+    """Yield the ends of stretches of texts that have at most `_TOKENS` tokens, or one text."""
+    tokens = 0
+    for at, length in enumerate(lengths):
+        if tokens and tokens + length > _TOKENS:
+            yield at
+            tokens = 0
+        tokens += length
+    if lengths:
+        yield len(lengths)
+
+
 def _largest_of_each(products: Tensor, lengths: Sequence[int], largest: Tensor) -> None:
     import torch
 
@@ -128,44 +146,63 @@ def _largest_of_each(products: Tensor, lengths: Sequence[int], largest: Tensor) 
 
 
 def int8_pays(width: int) -> bool:
-    """Return whether this machine multiplies int8 exactly, and well faster than float32.
+    """Return whether this machine multiplies int8 exactly, and faster than float32.
 
-    Some processors saturate the sums of int8 products; there the bound would not hold.
+    Some processors saturate the sums of int8 products; there the bound would not hold. One with
+    VNNI instructions is known to be fast, so that the choice does not hang on a busy moment.
     """
     import torch
 
     if not hasattr(torch, "_int_mm"):
         return False
-    before = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)  # as when encoding
-        extreme = torch.full((64, width), _LEVELS, dtype=torch.int8)
-        exact = width * _LEVELS**2
-        for left, right in ((1, 1), (1, -1), (-1, -1)):
-            products = torch._int_mm(extreme * left, (extreme * right).t())
-            if not bool((products == left * right * exact).all()):
-                return False
-        odd = torch._int_mm(extreme[:7], extreme[:13].t())
-        if odd.shape != (7, 13) or not bool((odd == exact).all()):
-            return False
-        tokens, terms = extreme.repeat(8, 1), extreme.repeat(32, 1)
-        wide, tall = tokens.float(), terms.float()
-        seconds = [
-            (
-                _seconds(lambda: torch._int_mm(tokens, terms.t())),
-                _seconds(lambda: torch.mm(wide, tall.t())),
-            )
-            for _ in range(7)
-        ]
+        return _is_exact(width) and (_has_vnni() or _is_faster(width))
     except (RuntimeError, NotImplementedError):
         return False
+
+
+def _is_exact(width: int) -> bool:
+    import torch
+
+    extreme = torch.full((64, width), _LEVELS, dtype=torch.int8)
+    whole = width * _LEVELS**2
+    for left, right in ((1, 1), (1, -1), (-1, -1)):
+        products = torch._int_mm(extreme * left, (extreme * right).t())
+        if not bool((products == left * right * whole).all()):
+            return False
+    odd = torch._int_mm(extreme[:7], extreme[:13].t())
+    return odd.shape == (7, 13) and bool((odd == whole).all())
+
+
+def _has_vnni() -> bool:
+    import torch
+
+    ask = getattr(torch.cpu, "_is_vnni_supported", None)
+    return ask is not None and bool(ask())
+
+
+def _is_faster(width: int) -> bool:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as when encoding
+    try:
+        tokens = torch.ones(_TOKENS, width, dtype=torch.int8)
+        terms = torch.ones(_CHUNK, width, dtype=torch.int8)
+        wide, tall = tokens.float(), terms.float()
+        fast = _seconds(lambda: torch._int_mm(tokens, terms.t()))
+        slow = _seconds(lambda: torch.mm(wide, tall.t()))
     finally:
         torch.set_num_threads(before)
-    fast, slow = (sorted(times)[len(times) // 2] for times in zip(*seconds, strict=True))
-    return fast < 0.7 * slow
+    return fast < slow
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
     work()
-    return time.perf_counter() - start
+    best = float("inf")
+    for _ in range(5):
+        # The time of this thread alone: others may keep the cores busy.
+        start = time.thread_time()
+        work()
+        best = min(best, time.thread_time() - start)
+    return best
