@@ -11,9 +11,9 @@ from lsr.config import Settings
 
 CORPUS = "pydoc:stdlib"
 QUERIES = (
-    "read a file line by line",
-    "run a function later in another thread",
-    "how likely is a number under the bell curve",
+    "measure how long some code takes",
+    "send an email",
+    "compress a file",
 )
 _HITS = 3
 
