@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lsr.sparse import SparseVector
+from lsr.sparse import SparseVector, SparseVectors  # noqa: F401  (the examples use it)
 
 if TYPE_CHECKING:
     from .searchable import Live
@@ -37,7 +37,6 @@ def exact_scores(
 ) -> npt.NDArray[np.float32]:
     """Return the score of every row of a CSR triple; query terms that no row has add nothing.
 
-    >>> from lsr.sparse import SparseVectors
     >>> rows = SparseVectors.from_dicts([{1: 2.0, 3: 1.0}, {2: 1.0}], vocab_size=4)
     >>> exact_scores(rows.indptr, rows.terms, rows.weights, rows[0]).tolist()
     [5.0, 0.0]
@@ -59,23 +58,24 @@ def exact_search(
     """Return the k best live, allowed documents of the segments; ties by id in UTF-8 order.
 
     Of the rows of one document the best counts, the first of them when several are.
+
+    >>> from lsr.index.warmup import MemoryLive, MemorySegment
+    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {1: 2.0}], vocab_size=4)
+    >>> [hit.id for hit in exact_search([MemoryLive(MemorySegment.build(vectors))], vectors[0], 2)]
+    ['1', '0']
     """
     hits = []
     for number, live in enumerate(segments):
         segment = live.segment
         scores = exact_scores(*segment.forward, query)
-        wanted = np.ones(segment.n_documents, np.bool_)
-        if live.deleted is not None:
-            wanted &= ~live.deleted
+        live_ones = np.ones(segment.n_documents, bool) if live.deleted is None else ~live.deleted
         keep = None if allowed is None else allowed[number]
-        if keep is not None:
-            wanted &= keep
         first = segment.document_rows
-        for document in np.flatnonzero(wanted).tolist():
-            start = document if first is None else int(first[document])
-            stop = document + 1 if first is None else int(first[document + 1])
-            row = start + int(np.argmax(scores[start:stop])) if stop > start else start
-            if stop > start and scores[row] > 0:
+        bounds = np.arange(segment.n_documents + 1) if first is None else first
+        for document in np.flatnonzero(live_ones if keep is None else live_ones & keep).tolist():
+            rows = range(*bounds[document : document + 2].tolist())
+            row = max(rows, key=scores.__getitem__, default=-1)
+            if row >= 0 and scores[row] > 0:
                 name = segment.ids([document])[0]
                 hits.append(ExactHit(float(scores[row]), name, number, document, row))
     return sorted(hits, key=lambda hit: (-hit.score, hit.id.encode()))[:k]

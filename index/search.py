@@ -75,7 +75,10 @@ _ALL = frozen(np.zeros(0, np.bool_))
 
 
 def load_kernels() -> None:
-    """Search with the compiled kernels from now on, instead of numpy for the first queries."""
+    """Search with the compiled kernels from now on, instead of numpy for the first queries.
+
+    >>> load_kernels()
+    """
     _engine.load()
 
 
@@ -86,6 +89,12 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
     query are not found, so fewer than k may come back. `allowed` holds for each segment the
     documents to consider, bool (n_documents,), or None for all. Terms beyond the vocabulary are
     ignored. Sums beyond float32 are inf and come first. Raises ConfigError when k is below 1.
+
+    >>> from lsr.index.warmup import MemoryLive, MemorySegment
+    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {1: 2.0, 3: 1.0}], vocab_size=4)
+    >>> live = MemoryLive(MemorySegment.build(vectors))
+    >>> search([live], vectors[0], k=1).documents.tolist()
+    [1]
     """
     if k < 1:
         raise ConfigError(f"k is {k}; it must be at least 1")
@@ -128,6 +137,12 @@ def search_many(
 
     `threads` of them are searched at a time, as many as there are cores when it is None; the
     kernels run without the interpreter lock. Raises ConfigError when it is below 1.
+
+    >>> from lsr.index.warmup import MemoryLive, MemorySegment
+    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {3: 1.0}], vocab_size=4)
+    >>> live = MemoryLive(MemorySegment.build(vectors))
+    >>> [found.documents.tolist() for found in search_many([live], vectors, k=1)]
+    [[0], [1]]
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; it must be at least 1")
@@ -148,7 +163,13 @@ def search_many(
 def score_rows(
     segment: Searchable, query: SparseVector, rows: npt.ArrayLike
 ) -> npt.NDArray[np.float32]:
-    """Return the scores of the given rows of a segment, the same to the bit as `search` gives."""
+    """Return the scores of the given rows of a segment, the same to the bit as `search` gives.
+
+    >>> from lsr.index.warmup import MemorySegment
+    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {1: 2.0, 3: 1.0}], vocab_size=4)
+    >>> score_rows(MemorySegment.build(vectors), vectors[1], [0, 1]).tolist()
+    [2.0, 5.0]
+    """
     scratch = scratch_of_thread()
     n_terms = scratch.known(scratch.take(query), segment.vocab_size)
     listed = frozen(np.asarray(rows, np.int64))
