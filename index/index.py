@@ -394,11 +394,6 @@ class Index:
         return written
 
 
-def check(path: str | Path) -> list[str]:
-    """Return what is wrong with the index at `path`, a sentence each; empty when it is sound."""
-    return Store.open(Path(path), verify=False).check()
-
-
 def _as_document(
     document: Document | Mapping[str, object], number: int, *, need_text: bool
 ) -> Document:

@@ -15,7 +15,7 @@ from lsr.errors import (
     LockedError,
     ModelError,
 )
-from lsr.index.index import check
+from lsr.index.check import check_folder
 from lsr.passages import PassageSettings
 from lsr.sparse import SparseVector
 
@@ -271,7 +271,7 @@ def test_info_counts_and_check_finds_nothing_wrong(index: Index) -> None:
     assert (info.n_documents, info.n_rows, info.n_deleted, info.n_segments) == (2, 3, 1, 1)
     assert info.fields == {"year": "number", "kind": "string"}
     assert info.bytes > 0
-    assert check(index.path) == []
+    assert check_folder(index.path).ok
 
 
 def test_an_empty_index_answers_with_nothing(tmp_path: Path, encoder: ToyEncoder) -> None:
