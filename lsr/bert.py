@@ -298,8 +298,8 @@ def _tanh_gelu(x: Array) -> Array:
 
 def _gelu(x: Array) -> Array:
     # erf by formula 7.1.26 of Abramowitz and Stegun; its error is below 1.5e-7.
-    z = np.abs(x) * np.float32(1 / np.sqrt(2))
-    t: Array = 1 / (1 + np.float32(0.3275911) * z)
+    z: Array = np.abs(x) * np.float32(np.sqrt(0.5))
+    t = np.reciprocal(1 + np.float32(0.3275911) * z)
     tail: Array = np.full(x.shape, 1.061405429, np.float32)
     for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
         tail = tail * t + np.float32(factor)
