@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from lsr.errors import StorageError
 from lsr.output import Output
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def written(name: str) -> Iterator[TextIO]:
         with partial.open("w", encoding="utf-8") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -60,13 +61,14 @@ def layer(name: str) -> int:
     return 0
 
 
-def imports(path: Path) -> Iterator[Import]:
-    """Yield what a module imports when it runs; what only type checkers read is left out."""
+@functools.cache
+def imports(path: Path) -> tuple[Import, ...]:
+    """Return what a module imports when it runs; what only type checkers read is left out."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     package = (
         module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
     )
-    yield from _imports(tree, package, at_top=True)
+    return tuple(_imports(tree, package, at_top=True))
 
 
 def _imports(node: ast.AST, package: str, *, at_top: bool) -> Iterator[Import]:

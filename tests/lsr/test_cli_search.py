@@ -103,6 +103,8 @@ def test_a_run_that_fails_leaves_no_file(cli: Any, animals: Path, tmp_path: Path
     (tmp_path / "q.jsonl").write_text('{"_id": "q 1", "text": "cats"}\n')
     assert cli("search", animals, "--queries", "q.jsonl", "--run", "out.run").code == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q.jsonl"]
+    nowhere = cli("search", animals, "--queries", "q.jsonl", "--run", "none/out.run")
+    assert nowhere.code == 1 and "error: none/out.run: cannot be written" in nowhere.err
 
 
 def test_explain_shows_products_that_sum_to_the_score(cli: Any, animals: Path) -> None:
