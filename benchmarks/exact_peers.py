@@ -372,9 +372,10 @@ def compare(options: argparse.Namespace) -> None:
         wall = float(np.median([np.mean(one["wall"]) for one in rounds[name]]))
         each = " | ".join("-" if name in ONE_CALL else f"{spot:.0f}" for spot in spots)
         same = agreement(tops[names[0]], tops[name], options.k)
+        spread = f"{np.median(means):.0f} ({means.min():.0f}-{means.max():.0f})"
         print(
-            f"| {name} {version(ENGINES[name][1])} | {np.median(means):.0f} ({means.min():.0f}-"
-            f"{means.max():.0f}) | {each} | {wall:.0f} | {np.median(means) / base:.2f} | {same:.1%} | {build:.1f} |"
+            f"| {name} {version(ENGINES[name][1])} | {spread} | {each} | {wall:.0f} "
+            f"| {np.median(means) / base:.2f} | {same:.1%} | {build:.1f} |"
         )
     print(f"\nPython {sys.version.split()[0]}, numpy {version('numpy')}, numba {version('numba')}")
 

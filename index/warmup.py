@@ -121,7 +121,7 @@ def warmup() -> Warmth:
         vectors = SparseVectors.from_dicts(rows, vocab_size=vocab_size)
         live = MemoryLive(MemorySegment.build(vectors, document_rows=[0, 2, 3]))
         search([live], vectors[0], 2)
-        search([live], vectors[0], 2, [np.array([True, False])])
+        search([live], vectors[0], 2, [np.zeros(2, np.bool_)])  # none to score: it is scanned
         score_rows(live.segment, vectors[0], [0, 1])
     after = _counts()
     return Warmth(time.perf_counter() - started, after[0] - before[0], after[1] - before[1])

@@ -278,6 +278,11 @@ from lsr.index.search import load_kernels
 load_kernels()
 assert search([live], vectors[1], 1).scores.tolist() == [4.0]
 usage = resource.getrusage(resource.RUSAGE_SELF)
+from lsr.index import kernels
+from lsr.index.warmup import warmup
+warmup()
+public = [found for name, found in vars(kernels).items() if name[0] != "_"]
+assert all(found.signatures for found in public if hasattr(found, "signatures"))
 print(cold, "scipy.linalg" in sys.modules, usage.ru_utime + usage.ru_stime)
 """
 
