@@ -111,6 +111,11 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
         wanted = min(k, segment.n_documents)
         scratch.make_room(total + 2 * wanted + SPARE)
         keep = None if allowed is None else allowed[number]
+        if keep is not None and len(keep) != segment.n_documents:
+            raise ConfigError(
+                f"`allowed` has {len(keep)} entries for segment {number}; it has "
+                f"{segment.n_documents} documents"
+            )
         if _engine.kernels is None:
             size, scan = _search_cold(live, scratch, total, n_terms, wanted, keep, threshold)
         else:

@@ -138,6 +138,11 @@ def test_k_below_one_is_refused(k: int) -> None:
         search([], vector({1: 1.0}), k)
 
 
+def test_a_mask_of_another_length_is_refused(engine: str) -> None:
+    with pytest.raises(ConfigError, match="3 entries for segment 0; it has 2 documents"):
+        search([live([{1: 1.0}, {1: 2.0}])], vector({1: 1.0}), 1, [np.ones(3, np.bool_)])
+
+
 def test_nothing_is_found_when_all_is_deleted_or_excluded(engine: str) -> None:
     rows = [{1: 1.0}, {1: 2.0}]
     assert len(search([live(rows, deleted=[True, True])], vector({1: 1.0}), 5).rows) == 0
