@@ -146,8 +146,8 @@ def index(
         report = run_build(session(ctx), opened, job, settings, "add")
     except BaseException:
         opened.close()
-        if is_new:
-            _remove_if_untouched(opened)
+        if is_new and _remove_if_untouched(opened):
+            session(ctx).output.on_interrupt = f"nothing was kept, and {out} was not made"
         raise
     opened.close()
     _tell(session(ctx), report, out, json)
@@ -239,12 +239,14 @@ def _check_same(found: Index, made: Made) -> None:
         )
 
 
-def _remove_if_untouched(index: Index, *, with_unfinished: bool = False) -> None:
-    """Remove the folder of an index in which nothing was ever committed."""
+def _remove_if_untouched(index: Index, *, with_unfinished: bool = False) -> bool:
+    """Remove the folder of an index in which nothing was ever committed; return whether it went."""
     import shutil
 
-    if index.generation == 0 and (with_unfinished or not index.info().unfinished_build):
-        shutil.rmtree(index.path)
+    if index.generation > 0 or (index.info().unfinished_build and not with_unfinished):
+        return False
+    shutil.rmtree(index.path)
+    return True
 
 
 def run_build(

@@ -60,6 +60,9 @@ def search(
     """
     if bool(query) == bool(queries):
         raise ConfigError("give a query after DIR, or --queries FILE, and not both")
+    text = " ".join(query or [])
+    if queries is None and not text.strip():
+        raise ConfigError("the query is empty")
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
     settings = session(ctx).settings(k=k, threads=threads)
@@ -69,7 +72,6 @@ def search(
     if queries is not None:
         _search_many(session(ctx), index, queries, settings.k, filter, settings.threads, run, tag)
         return
-    text = " ".join(query or [])
     asked = index.vector(_parsed_vector(text) if vector else text)
     result = index.search(asked, k=settings.k, filter=filter)
     why = [index.explain(asked, hit.id) for hit in result]

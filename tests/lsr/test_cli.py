@@ -55,6 +55,7 @@ def test_every_command_explains_itself(cli: Any, command: str) -> None:
         ["search", "d", "q", "--bogus"],
         ["encode", "x", "--side", "left"],
         ["search", "d"],
+        ["search", "d", " "],
         ["search", "d", "q", "--queries", "f"],
         ["search", "d", "q", "--run", "f"],
         ["delete", "d"],

@@ -204,6 +204,20 @@ def test_an_interrupted_build_goes_on_with_resume(cli: Any, tmp_path: Path) -> N
     assert found["n_documents"] == 31_000 and found["unfinished_build"] is False
 
 
+def test_a_build_interrupted_before_its_first_checkpoint_leaves_nothing(tmp_path: Path) -> None:
+    with begin_build(tmp_path) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "d" / "manifest.json").exists():
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1].decode()
+    assert process.returncode == 130, said
+    assert "nothing was kept" in said
+    assert not (tmp_path / "d").exists()
+
+
 def test_restart_begins_again_with_other_settings(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "v.jsonl").write_bytes(vectors(0, 9000) + b"broken\n")
     vectors_of = ["index", "v.jsonl", "--vectors", "--out", "d", "--vocab-size"]
