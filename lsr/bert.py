@@ -191,7 +191,9 @@ class _Reader:
             decoder = self.tensor(stored)
         else:
             raise self._no_head(stored)
-        for name in (names.bias, f"{names.decoder}.bias"):
+        # Tied models share one bias and may store it under either name; untied ones use the last.
+        candidates = (names.bias, f"{names.decoder}.bias")
+        for name in candidates if decoder is words else reversed(candidates):
             if name in self.files.names:
                 bias = self.tensor(name)
                 break
