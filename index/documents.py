@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lsr.errors import DataError
 from lsr.types import Document, Span
@@ -182,6 +181,8 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 def _text_bytes(batch: pa.RecordBatch) -> IntArray:
     """Return how many bytes of text each document of a batch has, and a little for the rest."""
+    import pyarrow.compute as pc  # a tenth of a second that reading does not need
+
     total = np.full(batch.num_rows, _DOCUMENT_BYTES, np.int64)
     for column in batch.columns:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -193,6 +194,8 @@ def _text_bytes(batch: pa.RecordBatch) -> IntArray:
 
 
 def _lengths(strings: pa.Array[Any]) -> npt.NDArray[Any]:
+    import pyarrow.compute as pc
+
     lengths = pc.call_function("binary_length", [strings])
     found: npt.NDArray[Any] = pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
     return found

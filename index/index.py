@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,6 @@ from lsr.types import (
 
 from .answer import explanation, hits
 from .columns import FieldType
-from .filters import Filter
 from .info import IndexInfo, describe
 from .ingest import Action, Ingest
 from .query import Query, to_vectors
@@ -33,6 +33,9 @@ from .settings import IndexSettings
 from .store import Store
 from .transaction import Transaction
 from .view import View
+
+if TYPE_CHECKING:
+    from .filters import Filter
 
 _BATCH = 4096
 
@@ -153,8 +156,8 @@ class Index:
         is not a hit, so fewer than k may come back. `filter` is a text such as
         `year >= 2020 and lang = "en"` or its structure; see lsr.index.filters.
 
-        >>> index.search("cats", k=1, filter='_id in ["b"]').hits
-        ()
+        >>> [hit.id for hit in index.search("cats", k=1, filter='_id in ["b"]')]
+        ['b']
         """
         started = time.perf_counter()
         view = self._view

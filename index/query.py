@@ -20,14 +20,19 @@ def to_vectors(
 ) -> list[SparseVector]:
     """Return the sparse vector of each query, in order; texts are encoded together.
 
-    `encoder` is called only when a text or a token has to be read. Raises DataError for a token
+    A blank text has no terms, whatever an encoder makes of its special tokens. `encoder` is
+    called only when a text or a token has to be read. Raises DataError for a token
     outside the vocabulary and for weights that are not finite and above 0.
     """
-    texts = [query for query in queries if isinstance(query, str)]
+    texts = [query for query in queries if isinstance(query, str) and query.strip()]
     encoded = iter(encoder().encode_queries(texts, threads=threads) if texts else ())
-    return [
-        next(encoded) if isinstance(query, str) else _to_vector(query, encoder) for query in queries
-    ]
+
+    def one(query: Query) -> SparseVector:
+        if not isinstance(query, str):
+            return _to_vector(query, encoder)
+        return next(encoded) if query.strip() else _to_vector({}, encoder)
+
+    return [one(query) for query in queries]
 
 
 def _to_vector(

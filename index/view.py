@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.types import Document
 
-from .filters import Filter, bind, parse_filter
 from .store import LiveSegment, Snapshot
+
+if TYPE_CHECKING:
+    from .filters import Filter
 
 _MASKS_KEPT = 32
 
@@ -51,6 +54,8 @@ class View:
         """
         if filter is None:
             return None
+        from .filters import bind, parse_filter  # Arrow's functions take a tenth of a second
+
         parsed = parse_filter(filter) if isinstance(filter, str | Mapping) else filter
         found = self._masks.get(parsed)
         if found is None:

@@ -19,6 +19,7 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+filter_cases = _load("filter_cases")
 toy_encoder = _load("toy_encoder")
 store_cases = _load("store_cases")
 
