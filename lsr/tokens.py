@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -131,21 +133,36 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     return checked
 
 
-@contextmanager
-def serial_tokenizers() -> Iterator[None]:
-    """Keep `tokenizers` from starting threads of its own; ours already fill the cores."""
-    import os
+class _SerialTokenizers:
+    """Counts who is inside, so that threads that overlap leave the environment as it was."""
 
-    name = "TOKENIZERS_PARALLELISM"
-    before = os.environ.get(name)
-    os.environ[name] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: str | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        name = "TOKENIZERS_PARALLELISM"
+        with self._lock:
+            if self._inside == 0:
+                self._before = os.environ.get(name)
+                os.environ[name] = "false"
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    if self._before is None:
+                        os.environ.pop(name, None)
+                    else:
+                        os.environ[name] = self._before
+
+
+#: Keeps `tokenizers` from starting threads of its own meanwhile; ours already fill the cores.
+serial_tokenizers = _SerialTokenizers()
 
 
 def read_json(path: Path, *, missing: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,16 @@ def test_torch_threads_are_as_before_after_encoding(bundled: ModelEncoder) -> No
     before = torch.get_num_threads()
     bundled.encode_documents(TEXTS[:3], threads=2)
     assert torch.get_num_threads() == before
+
+
+def test_overlapping_calls_leave_the_environment_as_it_was(
+    bundled: ModelEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda text: bundled.encode_queries([text]), TEXTS[:8] * 3))
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
+    assert found[:8] == found[8:16] == found[16:]
 
 
 def test_no_texts_give_no_vectors(bundled: ModelEncoder) -> None:
