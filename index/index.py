@@ -175,7 +175,8 @@ class Index:
     ) -> list[SearchResult]:
         """Return the result of each query, in order; `threads` of them are searched at a time.
 
-        The same results as `search` one by one, whatever the number of threads.
+        The same results as `search` one by one, whatever the number of threads; the vectors of
+        many texts encoded together may differ from those of one in float32's last digit.
         """
         view = self._view
         allowed = view.allowed(filter)
