@@ -206,7 +206,7 @@ def _encode_corpus(
         f"{count:,} vectors in {out}, {duration(seconds)} ({number(count / seconds)}/s)"
     )
     if rejects.count:
-        current.output.note(f"{rejects.count:,} records were left out; see {rejects.path}")
+        current.output.note(f"{rejects.count:,} record(s) left out; see {rejects.path}")
 
 
 def _texts(

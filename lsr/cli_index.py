@@ -281,7 +281,7 @@ def run_build(
 
         report = build(index, sources, how, rejects=rejects, progress=show)
     if rejects.count:
-        current.output.note(f"{rejects.count:,} records were left out; {path} says which and why")
+        current.output.note(f"{rejects.count:,} record(s) left out; {path} says which and why")
     return report
 
 

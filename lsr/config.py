@@ -248,7 +248,8 @@ def _typed(key: str, raw: Any, origin: str, strict: bool) -> Any:
     adapter = TypeAdapter(get_type_hints(owner)[name])
     try:
         if strict:
-            return adapter.validate_json(json.dumps(raw, default=str), strict=True)
+            # TOML's dates are no JSON; in a list of their own they fit no setting, as they should.
+            return adapter.validate_json(json.dumps(raw, default=lambda d: [str(d)]), strict=True)
         return adapter.validate_strings(raw)
     except ValidationError as error:
         expected = " or ".join(_expected(one["msg"]) for one in error.errors())

@@ -134,7 +134,9 @@ class Output:
     def error(self, message: str, hint: str | None = None) -> None:
         """Write what went wrong, and what mends it, to stderr; `--quiet` does not silence it."""
         red, cyan, end = (_RED, _CYAN, _END) if is_lively(sys.stderr) else ("", "", "")
-        lines = [f"{red}error:{end} {plain(message)}"]
+        # A message may have lines of its own: a filter's error points at the place below it.
+        first, *rest = [plain(line) for line in message.split("\n")]
+        lines = [f"{red}error:{end} {first}", *rest]
         if hint:
             lines.append(f"{cyan}hint:{end} {plain(hint)}")
         sys.stderr.write("\n".join(lines) + "\n")

@@ -95,6 +95,8 @@ def test_an_empty_variable_is_no_value(folder: Path) -> None:
         ("memory = 'lots'", ["memory", "'lots'"]),
         ("on_error = 'ignore'", ["on_error is 'ignore'", "'stop' or 'skip'"]),
         ("log_level = 'loud'", ["'debug', 'info', 'warning' or 'error'"]),
+        ("K = 5", ["'K' is not a setting"]),
+        ("model = 1979-01-01", ["model is", "valid string"]),
         ("k =", ["is not TOML"]),
     ],
 )
@@ -130,3 +132,19 @@ def test_every_setting_is_documented() -> None:
 def test_variables_that_nothing_reads_are_named_with_near_matches() -> None:
     [sentence] = unknown_variables({"LSR_MODLE": "x", "LSR_MODEL": "y", "HOME": "/"})
     assert sentence.startswith("LSR_MODLE is not a setting; did you mean LSR_MODEL")
+
+
+def test_a_path_in_a_file_is_a_path(folder: Path) -> None:
+    write(folder, 'cache = "/c"')
+    assert load_settings(environ={}, folder=folder).settings.cache == Path("/c")
+
+
+def test_a_bad_value_in_a_file_is_said_even_where_a_variable_overrules_it(folder: Path) -> None:
+    write(folder, "k = 0")
+    with pytest.raises(ConfigError, match="k is 0"):
+        load_settings(environ={"LSR_K": "4"}, folder=folder)
+
+
+def test_a_truth_is_not_a_number() -> None:
+    with pytest.raises(ConfigError, match="LSR_K"):
+        load_settings(environ={"LSR_K": "true"})

@@ -147,3 +147,12 @@ def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "a b    c", "1      -", "22222  0.5000", "yes    x",
     ]  # fmt: skip
+
+
+def test_a_filters_error_keeps_its_pointer_on_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Output().error("the filter is wrong:\n  a = = 3\n      ^", hint="see\x1b[31m help")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == ["error: the filter is wrong:", "  a = = 3", "      ^"]
+    assert "\x1b" not in lines[3]
