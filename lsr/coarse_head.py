@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lsr.head import Row, activate
 from lsr.model_folder import Activation
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 #: Tokens and terms in one int8 product: few enough for its outcome to stay in a core's cache,
 #: enough to keep the multiplier busy.
 _TOKENS = 512
-_CHUNK = 1024
+_CHUNK = 1536
 #: Terms that are computed again at once.
 _AGAIN = 8192
 _LEVELS = 127
@@ -141,8 +143,11 @@ def _largest_of_each(products: Tensor, lengths: Sequence[int], largest: Tensor) 
     if len(set(lengths)) == 1:
         torch.amax(products.view(len(lengths), lengths[0], -1), 1, out=largest)
         return
-    for row, text in enumerate(torch.split(products, list(lengths))):
-        torch.amax(text, 0, out=largest[row])
+    # For few rows at a time numpy's loop is a quarter faster than torch's.
+    whole, out, start = products.numpy(), largest.numpy(), 0
+    for row, length in enumerate(lengths):
+        np.maximum.reduce(whole[start : start + length], axis=0, out=out[row])
+        start += length
 
 
 def int8_pays(width: int) -> bool:
