@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -71,6 +72,9 @@ def encode(
     format: Annotated[str | None, typer.Option(help="Format of SRC.")] = None,
     model: Model = None,
     threads: Threads = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --out, go on with an encoding that was stopped.")
+    ] = False,
     on_error: OnErrorOption = None,
     rejects: RejectsFile = None,
     json: Json = False,
@@ -86,8 +90,9 @@ def encode(
         from lsr.rejects import Rejects
 
         path = rejects or out.with_name(f"{out.name}.rejects.jsonl")
-        with Rejects(settings.on_error, path) as left_out:
-            _encode_corpus(session(ctx), settings, source, format, side, out, kind, left_out, json)
+        with Rejects(settings.on_error, path, append=resume) as left_out:
+            corpus = _Corpus(source, format, side, left_out)
+            _encode_corpus(session(ctx), settings, corpus, out, kind, resume, json)
         return
     texts = [line.rstrip("\r\n") for line in sys.stdin] if source == "-" else [source]
     if not any(text.strip() for text in texts):
@@ -166,38 +171,71 @@ def _encode(
     return encoder.encode_documents(texts, threads=threads, on_progress=show)
 
 
+@dataclass(frozen=True, slots=True)
+class _Corpus:
+    """What is encoded into a file: the documents or the queries of a source."""
+
+    source: str
+    format: str | None
+    side: Side
+    rejects: Rejects
+
+    def batches(self, skip: int) -> Iterator[tuple[list[str], list[str], int]]:
+        """Yield ids, texts and the position after them, from the record after `skip` on."""
+        if self.side is Side.query:
+            from lsr.queries import read_queries
+
+            queries = islice(read_queries(self.source), skip, None)
+            while part := list(islice(queries, _BATCH)):
+                skip += len(part)
+                yield [one[0] for one in part], [one[1] for one in part], skip
+            return
+        from lsr.corpus import open_corpus
+
+        corpus = open_corpus(self.source, format=self.format, rejects=self.rejects, skip=skip)
+        records = corpus.records()
+        while found := [record.document for record in islice(records, _BATCH)]:
+            yield [one.id for one in found], [one.full_text() for one in found], corpus.position
+
+
 def _encode_corpus(
     current: Session,
     settings: Settings,
-    source: str,
-    format: str | None,
-    side: Side,
+    corpus: _Corpus,
     out: Path,
     kind: VectorFormat,
-    rejects: Rejects,
+    resume: bool,
     json: bool,
 ) -> None:
     import time
 
     from lsr.cli_estimate import estimate_documents
+    from lsr.encode_parts import Parts
     from lsr.vector_files import write_vectors
 
     started = time.perf_counter()
-    current.output.on_interrupt = f"{out} was not written"
-    total = estimate_documents([source], format) if side is Side.document else None
-    texts = _texts(source, format, side, rejects)
+    side, source = corpus.side, corpus.source
+    total = estimate_documents([source], corpus.format) if side is Side.document else None
     encoder = _load(settings, side)
-    tokens = _tokens(encoder) if kind is VectorFormat.anserini else None
+    about = {"source": source, "side": side.value, "model": encoder.fingerprint}
+    parts = Parts(out, about, vocab_size=encoder.vocab_size, resume=resume)
+    current.output.on_interrupt = (
+        f"{out} was not written; the same command with --resume goes on from the last "
+        f"{_BATCH:,} texts"
+    )
     with current.output.progress("texts", total) as bar:
-        batches = _batches(texts, encoder, side, settings.threads, bar)
-        count = write_vectors(
-            out,
-            kind.value,
-            batches,
-            tokens=tokens,
-            side="queries" if side is Side.query else "documents",
-        )
+        for ids, texts, position in corpus.batches(parts.position):
+            parts.add(ids, _encode(encoder, texts, side, settings.threads, bar), position)
+    count = write_vectors(
+        out,
+        kind.value,
+        parts.batches(),
+        tokens=_tokens(encoder) if kind is VectorFormat.anserini else None,
+        side="queries" if side is Side.query else "documents",
+    )
+    parts.remove()
     seconds = time.perf_counter() - started
+    rejects = corpus.rejects
     if json:
         done = {"vectors": count, "rejected": rejects.count, "seconds": seconds}
         current.output.json({"out": out, "format": kind, **done})
@@ -207,33 +245,6 @@ def _encode_corpus(
     )
     if rejects.count:
         current.output.note(f"{rejects.count:,} record(s) left out; see {rejects.path}")
-
-
-def _texts(
-    source: str, format: str | None, side: Side, rejects: Rejects
-) -> Iterator[tuple[str, str]]:
-    """Yield the id and the text of each document, or each query, of a source."""
-    if side is Side.query:
-        from lsr.queries import read_queries
-
-        yield from read_queries(source)
-        return
-    from lsr.corpus import read_documents
-
-    for record in read_documents(source, format=format, rejects=rejects):
-        yield record.document.id, record.document.full_text()
-
-
-def _batches(
-    texts: Iterator[tuple[str, str]],
-    encoder: Encoder,
-    side: Side,
-    threads: int | None,
-    bar: Progress,
-) -> Iterator[tuple[list[str], SparseVectors]]:
-    while part := list(islice(texts, _BATCH)):
-        vectors = _encode(encoder, [text for _, text in part], side, threads, bar)
-        yield [identity for identity, _ in part], vectors
 
 
 def _counted(

@@ -88,6 +88,27 @@ def test_a_bad_line_leaves_no_file_of_vectors(cli: Any, tmp_path: Path) -> None:
     assert (skipped.json()["vectors"], skipped.json()["rejected"]) == (1, 1)
 
 
+def test_a_stopped_encoding_goes_on_from_its_last_part(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsr.cli_encode._BATCH", 2)
+    lines = [f'{{"_id": "d{i}", "text": "number {i}"}}\n' for i in range(7)]
+    (tmp_path / "a.jsonl").write_text("".join(lines[:5]) + "{broken\n" + lines[6])
+    assert cli("encode", "a.jsonl", "--out", "v.parquet").code == 4
+    parts = tmp_path / "v.parquet.parts"
+    assert len(list(parts.glob("part-*.parquet"))) == 2
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    again = cli("encode", "a.jsonl", "--out", "v.parquet")
+    assert again.code == 2 and "--resume" in again.err
+    other = cli("encode", "a.jsonl", "--out", "v.parquet", "--resume", "--side", "query")
+    assert other.code == 2 and "another encoding" in other.err
+    done = cli("encode", "a.jsonl", "--out", "v.parquet", "--resume", "--json")
+    assert done.json()["vectors"] == 7
+    assert not parts.exists()
+    assert cli("encode", "a.jsonl", "--out", "w.parquet").code == 0
+    assert (tmp_path / "v.parquet").read_bytes() == (tmp_path / "w.parquet").read_bytes()
+
+
 @pytest.mark.slow
 def test_bench_encode_makes_a_table(cli: Any, animals_jsonl: Path) -> None:
     found = cli("bench", "encode", animals_jsonl, "--rounds", 1, "--no-peers")
