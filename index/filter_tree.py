@@ -6,6 +6,7 @@ import json
 import math
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -33,7 +34,7 @@ _DATE = re.compile(DATE_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(ABC):
     """A condition on the metadata of a document: immutable, hashable and not tied to an index.
 
     `str` gives the canonical text, which `parse_filter` reads back to an equal tree; `to_json`
@@ -47,9 +48,9 @@ class Filter:
     depth: int = field(init=False, repr=False, compare=False, default=1)
     size: int = field(init=False, repr=False, compare=False, default=1)
 
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return the structure of this filter as JSON objects, lists, strings and numbers."""
-        raise NotImplementedError
 
     def _measure(self, parts: Sequence[Filter]) -> None:
         depth = 1 + max(part.depth for part in parts)

@@ -29,6 +29,7 @@ What a condition means:
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -112,11 +113,12 @@ def bind(filter: Filter, fields: Fields) -> BoundFilter:
     return BoundFilter(filter, _bound(filter, fields))
 
 
-class _Node:
+class _Node(ABC):
     """A part of a bound filter."""
 
+    @abstractmethod
     def mask(self, table: pa.Table) -> Mask:
-        raise NotImplementedError
+        """Return which rows of the table pass."""
 
 
 class _Every(_Node):
@@ -176,8 +178,9 @@ class _Condition(_Node):
             start += len(chunk)
         return found
 
+    @abstractmethod
     def _fill(self, chunk: pa.Array[Any], found: Mask) -> None:
-        raise NotImplementedError
+        """Set in `found` which values of the chunk pass."""
 
 
 class _Exists(_Condition):
