@@ -44,7 +44,7 @@ class IrDataset:
         """Yield the number of each document and the document."""
         dataset = self._load()
         number = 0
-        with _downloads_explained(self.name):
+        with downloads_explained(self.name):
             for document in dataset.docs_iter():
                 number += 1
                 yield number, document
@@ -112,7 +112,8 @@ class _Guard:
 
 
 @contextmanager
-def _downloads_explained(name: str) -> Iterator[None]:
+def downloads_explained(name: str) -> Iterator[None]:
+    """Turn what ir_datasets raises over a file that is not there, or broken, into our errors."""
     import ir_datasets
 
     home = ir_datasets.util.home_path()

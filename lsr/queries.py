@@ -83,7 +83,7 @@ def _of_table(path: Path) -> Iterator[NamedQuery]:
 
 
 def _of_ir_datasets(identity: str) -> Iterator[NamedQuery]:
-    from lsr.corpus_irds import IrDataset
+    from lsr.corpus_irds import IrDataset, downloads_explained
 
     # Says what is wrong with the id, and keeps ir_datasets off the network when we are offline.
     IrDataset(identity).count()
@@ -95,8 +95,9 @@ def _of_ir_datasets(identity: str) -> Iterator[NamedQuery]:
             f"irds:{identity}: this dataset has documents but no queries",
             hint=f"give one of its splits, such as irds:{identity}/test",
         )
-    for query in dataset.queries_iter():
-        yield NamedQuery(query.query_id, query.default_text())
+    with downloads_explained(f"irds:{identity}"):
+        for query in dataset.queries_iter():
+            yield NamedQuery(query.query_id, query.default_text())
 
 
 def _distinct(queries: Sequence[NamedQuery], source: str) -> Iterable[NamedQuery]:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,12 +51,36 @@ def test_a_missing_file_is_a_setting_to_mend() -> None:
         read_queries("nowhere.jsonl")
 
 
-def test_queries_of_ir_datasets(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IR_DATASETS_HOME", str(shared / "data" / "irds-home"))
-    monkeypatch.setenv("LSR_OFFLINE", "1")
-    found = read_queries("irds:vaswani")
-    assert len(found) == 93
-    assert found[0].id == "1"
+def irds_queries(home: Path) -> subprocess.CompletedProcess[str]:
+    # In a process of its own: ir_datasets settles on its home once.
+    code = (
+        "from lsr.queries import read_queries; "
+        "found = read_queries('irds:vaswani'); print(len(found), found[0].id)"
+    )
+    places = {"IR_DATASETS_HOME": str(home), "IR_DATASETS_TMP": str(home / "tmp")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | places | {"LSR_OFFLINE": "1"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_queries_of_ir_datasets(shared: Path, tmp_path: Path) -> None:
+    # copyfile: the originals may be read-only, which a copy must not be.
+    (tmp_path / "vaswani").mkdir()
+    for file in (shared / "data" / "irds-home" / "vaswani").iterdir():
+        shutil.copyfile(file, tmp_path / "vaswani" / file.name)
+    done = irds_queries(tmp_path)
+    assert done.stdout.split() == ["93", "1"], done.stderr
+
+
+def test_queries_that_would_have_to_be_downloaded_are_an_offline_error(tmp_path: Path) -> None:
+    done = irds_queries(tmp_path)
+    assert done.returncode == 1
+    assert "OfflineError" in done.stderr.splitlines()[-1]
 
 
 def test_a_run_takes_no_id_with_white_space() -> None:
