@@ -27,6 +27,7 @@ from .answer import explanation, hits
 from .columns import FieldType
 from .info import IndexInfo, describe
 from .ingest import Action, Ingest
+from .neighbours import find_like, score_documents
 from .query import Query, to_vectors
 from .search import Found, search, search_many
 from .settings import IndexSettings
@@ -195,6 +196,43 @@ class Index:
         if where is None:
             return None
         return explanation(where[0], where[1], self.vector(query), self.token)
+
+    def score(
+        self, query: Query, ids: Sequence[str], *, missing: float | None = None
+    ) -> list[float]:
+        """Return the true scores of the documents with these ids, in that order.
+
+        Bit for bit what exact search gives them: the best passage counts, and a document that
+        shares no term with the query scores 0.0. An id may come twice. One that no live document
+        has raises DataError, unless `missing` is the score to give it. The cost is a look-up and
+        a random access for each id; no postings are read.
+
+        >>> best = index.search("cats")[0]
+        >>> index.score("cats", [best.id, "z"], missing=0.0) == [best.score, 0.0]
+        True
+        """
+        return score_documents(self._view.snapshot.segments, self.vector(query), ids, missing)
+
+    def more_like(
+        self,
+        document_id: str,
+        *,
+        k: int = 10,
+        filter: str | Mapping[str, object] | Filter | None = None,
+    ) -> SearchResult:
+        """Return the k live documents closest to a document of the index, itself left out.
+
+        Its own vector is the query: the inner product of the two vectors is the score. Of a
+        document with passages, each term has the largest weight that any passage gives it.
+        Raises DataError when no live document has that id.
+        """
+        started = time.perf_counter()
+        view = self._view
+        segments, allowed = view.snapshot.segments, view.allowed(filter)
+        found = find_like(
+            segments, document_id, k, lambda vector, n: search(segments, vector, n, allowed)
+        )
+        return _result(view, found, started)
 
     def token(self, term: int) -> str:
         """Return the text of a term, or its number where the index has no vocabulary."""
