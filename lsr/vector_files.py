@@ -1,4 +1,4 @@
-"""Precomputed vectors in and out: Parquet, NumPy archives, Anserini's JSON lines."""
+"""Precomputed vectors in and out: Parquet, NumPy archives, Anserini's JSON lines, CIFF."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from lsr.corpus import FieldMap, format_of, shards
+from lsr.anserini import JsonVectors, write_json
+from lsr.corpus import FieldMap, format_of
 from lsr.errors import ConfigError, DataError, StorageError
 from lsr.rejects import Rejects
+from lsr.rounding import Rounding, checked_scale
 from lsr.sparse import SparseVectors
 from lsr.vector_npz import NpzRows, ids_path, npz_file, write_npz
 from lsr.vector_rows import Piece, RawRows, VectorBatch
-from lsr.vector_tables import JsonVectors, ParquetVectors, write_json, write_parquet
+from lsr.vector_tables import ParquetVectors, write_parquet
 
 __all__ = ["VectorBatch", "read_vectors", "write_vectors"]
 
@@ -25,8 +27,8 @@ Side = Literal["documents", "queries"]
 
 _SIDES = {"documents": "doc", "queries": "query"}
 _UNDERSTOOD = (
-    "a .parquet file (id, terms, weights), an .npz file (CSR) or lsr-benchmark folder, or .jsonl "
-    "(also .gz, .zst) with Anserini's vectors"
+    "a .parquet file (id, terms, weights), an .npz file (CSR) or lsr-benchmark folder, .jsonl "
+    "(also .gz, .zst) with Anserini's vectors, or a folder of such files"
 )
 
 
@@ -45,6 +47,7 @@ def read_vectors(
     format: str | None = None,
     vocab_size: int | None = None,
     vocabulary: Mapping[str, int] | None = None,
+    scale: float | None = None,
     mapping: FieldMap | None = None,
     rejects: Rejects | None = None,
     batch: int = 4096,
@@ -56,8 +59,9 @@ def read_vectors(
     Reads Parquet (`id`, `terms`, `weights`, more columns), .npz (CSR; `side` picks the folder of
     an lsr-benchmark embedding) and Anserini's JSON lines, whose tokens `vocabulary` maps to terms
     (without it they are term ids). `vocab_size` is needed where neither the file nor `vocabulary`
-    tells it. `skip` passes over that many records, good or bad. Raises DataError at the first bad
-    row, unless `rejects` says otherwise, and ConfigError for a source that is not understood.
+    tells it. `scale` is what the weights of an Anserini file were multiplied with. `skip` passes
+    over that many records, good or bad. Raises DataError at the first bad row, unless `rejects`
+    says otherwise, and ConfigError for a source that is not understood.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -72,7 +76,9 @@ def read_vectors(
     size = vocab_size
     if size is None and vocabulary is not None:
         size = max(vocabulary.values(), default=0) + 1
-    readers = [_reader(path, kind, vocabulary, size) for path, kind in files]
+    divisor = 1.0 if scale is None else checked_scale(scale)
+    _check_scale(scale, {kind for _, kind in files})
+    readers = [_reader(path, kind, vocabulary, size, divisor) for path, kind in files]
     size = _agreed_size(readers, size)
     return _batches(readers, size, mapping or FieldMap(), rejects or Rejects(), batch, skip)
 
@@ -83,24 +89,28 @@ def write_vectors(
     batches: Iterable[tuple[Sequence[str], SparseVectors]],
     *,
     tokens: Sequence[str] | None = None,
-    scale: float | None = None,
+    scale: float | Rounding | None = None,
     side: Side = "documents",
 ) -> int:
     """Write (ids, vectors) batches to a file, or a folder for npz; return the number of vectors.
 
     `format` is parquet, npz or anserini. npz writes an lsr-benchmark folder, or a file and its
     ids when `path` ends in .npz. anserini names terms by `tokens` (by id, without), with float
-    weights or, given `scale`, with rounded `weight * scale`, zeros left out. Nothing is at `path`
-    before everything is written.
+    weights or, given `scale`, with rounded `weight * scale`, zeros left out (a Rounding in its
+    place counts what is lost); a `path` without a suffix is a folder, as Anserini wants it.
+    Nothing is at `path` before everything is written.
     """
     target = Path(path)
     checked = _same_vocabulary(batches)
+    _check_scale(scale, {format})
     if format == "parquet":
         with _replacing(target) as file:
             return write_parquet(file, checked)
     if format == "anserini":
+        rounding = scale if scale is None or isinstance(scale, Rounding) else Rounding(scale)
+        target = target if target.suffix else target / "vectors.jsonl"
         with _replacing(target) as file:
-            return write_json(file, target.name, checked, tokens=tokens, scale=scale)
+            return write_json(file, target.name, checked, tokens=tokens, rounding=rounding)
     if format != "npz":
         raise ConfigError(f"format is {format!r}; the formats are {', '.join(FORMATS)}")
     if target.suffix != ".npz":
@@ -122,11 +132,9 @@ def _files(source: str | Path, format: str | None, side: Side) -> list[tuple[Pat
     archive = npz_file(path, _SIDES[side])
     if archive is not None and format in (None, "npz"):
         return [(archive, "npz")]
-    found = [(path, format_of(path) or "")] if path.is_file() else list(shards(path))
-    kinds = {"jsonl": "anserini", "parquet": "parquet"}
     files: list[tuple[Path | None, str]] = []
-    for file, suffix in found:
-        kind = format or kinds.get(suffix)
+    for file in [path] if path.is_file() else _shards(path):
+        kind = format or _kind_of(file)
         if kind is None:
             raise ConfigError(
                 f"{file}: the name does not tell a format of vectors", hint=f"give {_UNDERSTOOD}"
@@ -135,17 +143,53 @@ def _files(source: str | Path, format: str | None, side: Side) -> list[tuple[Pat
     return files
 
 
+def _shards(folder: Path) -> list[Path]:
+    """Return the files of vectors in a folder, by name: `corpus.*` alone where there is one."""
+    files = [
+        path
+        for path in sorted(folder.iterdir(), key=lambda path: path.name)
+        if path.is_file() and not path.name.startswith((".", "_")) and _kind_of(path) is not None
+    ]
+    # A .json beside other files is more often settings than vectors.
+    files = [path for path in files if ".json" not in path.suffixes] or files
+    files = [path for path in files if path.name.split(".")[0] == "corpus"] or files
+    if not files:
+        raise ConfigError(f"{folder} holds no files of vectors", hint=f"give {_UNDERSTOOD}")
+    kinds = sorted({str(_kind_of(path)) for path in files})
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"{folder} holds vectors in several formats ({', '.join(kinds)}); name one file, or "
+            "keep one format in the folder"
+        )
+    return files
+
+
+def _kind_of(path: Path) -> str | None:
+    """Return the format of vectors that a file's name tells."""
+    return {"jsonl": "anserini", "parquet": "parquet"}.get(format_of(path) or "")
+
+
 def _reader(
-    path: Path | None, kind: str, vocabulary: Mapping[str, int] | None, size: int | None
+    path: Path | None,
+    kind: str,
+    vocabulary: Mapping[str, int] | None,
+    size: int | None,
+    scale: float,
 ) -> _Rows:
     if kind == "anserini":
         name = "stdin" if path is None else str(path)
         if size is None:
             raise _size_unknown(name)
-        return JsonVectors(name, path, vocabulary=vocabulary, vocab_size=size)
+        return JsonVectors(name, path, vocabulary=vocabulary, vocab_size=size, scale=scale)
     if path is None:
         raise ConfigError(f"{kind} cannot be read from the standard input; give a file")
     return NpzRows(path) if kind == "npz" else ParquetVectors(path)
+
+
+def _check_scale(scale: float | Rounding | None, kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        if scale is not None and kind in ("parquet", "npz"):
+            raise ConfigError(f"scale is for integer weights; {kind} holds weights as they are")
 
 
 def _size_unknown(name: str) -> ConfigError:

@@ -1,21 +1,16 @@
-"""Vectors in Parquet files and in Anserini's JSON lines, read and written piece by piece."""
+"""Vectors in Parquet files, read and written piece by piece."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.corpus_bytes import Broken
-from lsr.corpus_fields import BadRecord
-from lsr.corpus_jsonl import JsonLines, parse_json
 from lsr.errors import ConfigError, DataError
 from lsr.sparse import SparseVectors
 from lsr.vector_rows import Piece, RawRows, rows_of_lists
@@ -120,85 +115,6 @@ def _row(terms: list[Any] | None, weights: list[Any] | None) -> tuple[list[int],
     return terms, weights
 
 
-class JsonVectors:
-    """Anserini's JSON vectors: `{"id", "contents", "vector": {token: weight}}`, one a line.
-
-    Tokens are looked up in `vocabulary`; without one they must be term ids.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        source: Path | IO[bytes] | None,
-        *,
-        vocabulary: Mapping[str, int] | None,
-        vocab_size: int,
-    ) -> None:
-        self.name = name
-        self.vocab_size: int | None = vocab_size
-        self.seen = 0
-        self._lines = JsonLines(name, source)
-        self._vocabulary = vocabulary
-
-    def pieces(self, size: int, skip: int) -> Iterator[Piece]:
-        """Yield the rows behind the first `skip`, at most `size` at a time."""
-        numbers: list[int] = []
-        raws: list[bytes] = []
-        self.seen = 0
-        for number, line in self._lines.items():
-            if self.seen + len(numbers) < skip:
-                self.seen += 1
-                continue
-            if isinstance(line, bytes):
-                numbers.append(number)
-                raws.append(line)
-            if len(numbers) == size or (numbers and isinstance(line, Broken)):
-                self.seen += len(numbers)
-                yield self._rows(numbers, raws)
-                numbers, raws = [], []
-            if isinstance(line, Broken):
-                self.seen += 1
-                yield number, line
-        if numbers:
-            self.seen += len(numbers)
-            yield self._rows(numbers, raws)
-
-    def _rows(self, numbers: list[int], raws: list[bytes]) -> RawRows:
-        values: list[Mapping[str, Any]] = []
-        vectors: list[tuple[list[int], list[float]] | str] = []
-        for raw in raws:
-            found: dict[str, Any] = {}
-            try:
-                found = parse_json(raw)
-                vectors.append(self._vector(found.pop("vector", None)))
-            except BadRecord as error:
-                vectors.append(str(error))
-            values.append(found)
-        return rows_of_lists(self.name, numbers, values, vectors, raws)
-
-    def _vector(self, vector: Any) -> tuple[list[int], list[float]]:
-        if not isinstance(vector, dict):
-            raise BadRecord("there is no field 'vector' that holds an object of token to weight")
-        terms = []
-        for token in vector:
-            if self._vocabulary is not None:
-                if token not in self._vocabulary:
-                    raise BadRecord(f"token {token!a} is not in the vocabulary")
-                terms.append(self._vocabulary[token])
-            elif token.isascii() and token.isdigit():
-                terms.append(min(int(token), 2**62) if len(token) < 20 else 2**62)
-            else:
-                raise BadRecord(
-                    f"token {token!a} is not the id of a term, and no vocabulary is given"
-                )
-        weights = []
-        for token, weight in vector.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float):
-                raise BadRecord(f"the weight of token {token!a} is not a number")
-            weights.append(float(weight) if abs(weight) < 1e300 else float("inf"))
-        return terms, weights
-
-
 def write_parquet(path: Path, batches: Iterable[tuple[Sequence[str], SparseVectors]]) -> int:
     """Write columns `id`, `terms` list<uint32>, `weights` list<float32>; return the rows."""
     import pyarrow as pa
@@ -229,48 +145,3 @@ def write_parquet(path: Path, batches: Iterable[tuple[Sequence[str], SparseVecto
         if writer is None:
             raise ConfigError(f"{path}: there are no vectors to write")
     return rows
-
-
-def write_json(
-    path: Path,
-    name: str,
-    batches: Iterable[tuple[Sequence[str], SparseVectors]],
-    *,
-    tokens: Sequence[str] | None,
-    scale: float | None,
-) -> int:
-    """Write Anserini's JSON vectors, compressed if `name` ends in .gz or .zst."""
-    rows = 0
-    with ExitStack() as stack:
-        out = _text_file(path, name, stack)
-        for ids, vectors in batches:
-            for identity, row in zip(ids, vectors, strict=True):
-                entry = {"id": identity, "contents": "", "vector": _entry(row, tokens, scale)}
-                out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            rows += len(vectors)
-    return rows
-
-
-def _entry(
-    row: tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]],
-    tokens: Sequence[str] | None,
-    scale: float | None,
-) -> dict[str, float]:
-    terms, weights = row[0].tolist(), row[1].tolist()
-    names = [str(term) for term in terms] if tokens is None else [tokens[term] for term in terms]
-    if scale is None:
-        # Nine digits bring every float32 back exactly.
-        return {name: float(f"{weight:.9g}") for name, weight in zip(names, weights, strict=True)}
-    scaled = {name: round(weight * scale) for name, weight in zip(names, weights, strict=True)}
-    return {name: weight for name, weight in scaled.items() if weight}
-
-
-def _text_file(path: Path, name: str, stack: ExitStack) -> IO[str]:
-    raw: Any = stack.enter_context(path.open("wb"))
-    if name.endswith(".gz"):
-        raw = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, 0))
-    elif name.endswith(".zst"):
-        import zstandard
-
-        raw = stack.enter_context(zstandard.ZstdCompressor().stream_writer(raw, closefd=False))
-    return stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8", newline="\n"))
