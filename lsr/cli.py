@@ -168,6 +168,7 @@ app.command("demo-corpus")(cli_tools.demo_corpus)
 app.command("demo")(cli_tools.demo)
 config.command("show")(cli_tools.config_show)
 bench.command("encode")(cli_bench.encode)
+bench.command("search")(cli_bench.search)
 # A callback makes typer keep a group of one command a group.
 config.callback()(lambda: None)
 bench.callback()(lambda: None)

@@ -1,8 +1,9 @@
-"""`lsr bench encode`: speed, measured beside the peers in the same run."""
+"""`lsr bench`: speed, measured beside the peers in the same run."""
 
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,4 +52,103 @@ def encode(
         output.json(report.to_dict())
         return
     for line in report.to_markdown().splitlines():
+        output.data(line)
+
+
+def search(
+    ctx: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="Folder of docs.npz and queries.npz, a file of vectors, or a corpus to --encode.",
+        ),
+    ],
+    queries: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="Queries: vectors, or texts when documents are encoded."),
+    ] = None,
+    encode: Annotated[bool, typer.Option("--encode", help="SRC is a corpus: encode it.")] = False,
+    k: Annotated[list[int] | None, typer.Option("-k", min=1, help="Hits; repeatable.")] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Only this engine; repeatable. Default all.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the median counts.")] = 5,
+    sample: Annotated[int, typer.Option(min=1, help="Queries that settings are tried on.")] = 200,
+    n_queries: Annotated[
+        int | None, typer.Option("--limit-queries", min=1, help="Take the first queries only.")
+    ] = None,
+    n_documents: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Take the first documents only.")
+    ] = None,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Sweep our own paths and their knobs, too.")
+    ] = False,
+    slow_builds: Annotated[
+        bool, typer.Option("--slow-builds", help="Also the peers' indexes that take long.")
+    ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch/--no-batch", help="Measure our batch search on two threads.")
+    ] = True,
+    core: Annotated[int | None, typer.Option(min=0, help="Core to use; default the last.")] = None,
+    limit: Annotated[
+        float, typer.Option("--time-limit", min=1, help="Seconds for one build or one run.")
+    ] = 3600.0,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep indexes here for the next run.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write report.md, report.json and curves.")
+    ] = None,
+    model: Model = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Measure how fast documents are found, beside every peer that is installed.
+
+    Each engine, swept over its own settings, answers the same queries in a process and on a core
+    of its own, in rounds that go through all. Writes Markdown: latency at levels of recall, the
+    best peer at each and our ratio to it, build times, sizes, memory.
+    """
+    settings = session(ctx).settings(model=model, threads=threads)
+    from tempfile import TemporaryDirectory
+
+    from lsr.eval.search_bench import Plan, bench_search, to_json
+    from lsr.eval.search_report import to_markdown, write_report
+    from lsr.eval.search_sets import prepare_set
+
+    output = session(ctx).output
+    output.on_interrupt = (
+        "nothing of this run was kept" if work is None else f"{work} keeps indexes"
+    )
+    plan = Plan(
+        ks=tuple(k or (10,)),
+        rounds=rounds,
+        sample=sample,
+        engines=tuple(engine or ()),
+        slow_builds=slow_builds,
+        thorough=paths,
+        batch=batch,
+        core=core,
+        limit=limit,
+    )
+    with TemporaryDirectory() as scratch:
+        found = prepare_set(
+            source,
+            work or Path(scratch),
+            queries=queries,
+            n_queries=n_queries,
+            n_documents=n_documents,
+            model=settings.model if encode else None,
+            threads=settings.threads,
+            say=output.note,
+        )
+        report = bench_search(found, plan, output.note)
+    if out is not None:
+        for file in write_report(report, out):
+            output.note(f"wrote {file}")
+    if json:
+        output.json(to_json(report))
+        return
+    for line in to_markdown(report).splitlines():
         output.data(line)

@@ -1,0 +1,92 @@
+"""Our engine in a search benchmark, driven as a program drives it."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from lsr.index.index import Index
+from lsr.index.warmup import warmup
+from lsr.types import Document
+
+from .search_engines import Build, Setting
+from .search_sets import Csr
+
+_BATCH = 8192
+_TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
+
+
+class LsrEngine:
+    """`Index.search` with a target of recall, or exact."""
+
+    package, module = "lsr-engine", "lsr"
+
+    def builds(self, documents: Csr, queries: Csr) -> Sequence[Build]:
+        return [Build("lsr", {})]
+
+    def settings(
+        self, build: Build, documents: Csr, k: int, *, thorough: bool
+    ) -> Sequence[Setting]:
+        if "recall" not in inspect.signature(Index.search).parameters:
+            return [Setting({}, exact=True)]
+        found = [Setting({"recall": target}) for target in _TARGETS]
+        return [*found, Setting({"exact": True}, exact=True)]
+
+    def given(self, documents: Csr, folder: Path) -> Csr:
+        warmup()
+        return documents
+
+    def build(self, given: Csr, build: Build, folder: Path) -> Callable[[], None]:
+        """Add, commit and, where several segments came of it, merge: the files are then there."""
+        path = folder / "index"
+        shutil.rmtree(path, ignore_errors=True)
+        with Index.create(path, encoder=None, vocab_size=given.n_terms) as index:
+            for start in range(0, given.n_rows, _BATCH):
+                stop = min(start + _BATCH, given.n_rows)
+                documents = [Document(str(row)) for row in range(start, stop)]
+                index.add(documents, vectors=given.rows(start, stop).vectors())
+            index.commit()
+            if index.info().n_segments > 1:
+                index.merge()
+        return lambda: None
+
+    def open(self, build: Build, folder: Path, queries: Csr) -> LsrSearcher:
+        warmup()
+        return LsrSearcher(Index.open(folder / "index", verify=False), queries)
+
+
+class LsrSearcher:
+    def __init__(self, index: Index, queries: Csr) -> None:
+        self._index = index
+        self._queries = [queries.vector(query) for query in range(queries.n_rows)]
+
+    def ask(self, options: Mapping[str, Any], k: int) -> Callable[[int], Any]:
+        search: Callable[..., Any] = self._index.search
+        queries = self._queries
+        lazy = hasattr(search(queries[0], k=1), "ids")
+
+        def ask(query: int) -> Any:
+            result = search(queries[query], k=k, **options)
+            if lazy:
+                return result, result.ids, result.scores
+            return result, [hit.id for hit in result], [hit.score for hit in result]
+
+        return ask
+
+    def rows(self, answer: Any) -> Sequence[int]:
+        return [int(found) for found in answer[1]]
+
+    def stats(self, answer: Any) -> Mapping[str, float]:
+        stats = getattr(answer[0], "stats", None)
+        counts = asdict(stats) if is_dataclass(stats) and not isinstance(stats, type) else {}
+        numbers = {n: float(v) for n, v in counts.items() if isinstance(v, int | float)}
+        return {**numbers, f"path {answer[0].path}": 1.0}
+
+    def batch(self, options: Mapping[str, Any], k: int, threads: int) -> int:
+        """Search all queries in one call; return how many there were."""
+        found = self._index.search_batch(self._queries, k=k, threads=threads, **options)
+        return len(found)

@@ -1,0 +1,198 @@
+"""The process in which one engine builds or searches; `search_process` asks it in JSON lines."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from lsr.errors import LsrError
+
+from .encode_worker import peak_mb
+from .search_engines import Build, Engine, Searcher, engine
+from .search_sets import SearchSet
+from .search_truth import Truth, truth_path
+
+#: Queries before every timed run, so that the caches hold this engine's data again.
+_WARM = 30
+
+
+class Worker:
+    """One engine, one set, one folder."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self._set = SearchSet.open(Path(told["set"]))
+        self._folder = Path(told["folder"])
+        self._build = Build(told["build"]["name"], told["build"]["options"])
+        self._engine: Engine = engine(told["engine"])
+        self._searcher: Searcher | None = None
+        self._truths: dict[int, Truth] = {}
+
+    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what the question asks."""
+        what = question["do"]
+        if what == "build":
+            return self._do_build()
+        if what == "open":
+            return self._open()
+        if what == "run":
+            return self._run(
+                question["options"], question["k"], question["queries"], question["times"]
+            )
+        if what == "batch":
+            return self._batch(question["options"], question["k"], question["threads"])
+        return {"rss": rss_mb(), "anonymous": anonymous_mb()}
+
+    def _do_build(self) -> dict[str, Any]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        given = self._engine.given(self._set.documents, self._folder)
+        gc.collect()
+        before, clock = rss_mb(), Clock()
+        save = self._engine.build(given, self._build, self._folder)
+        built = clock.read()
+        save()
+        saved = clock.read()
+        return {
+            "cpu": built.cpu,
+            "wall": built.wall,
+            "save_cpu": saved.cpu - built.cpu,
+            "save_wall": saved.wall - built.wall,
+            "before": before,
+            "peak": peak_mb(),
+            "bytes": _size(self._folder),
+        }
+
+    def _open(self) -> dict[str, Any]:
+        queries = self._set.queries
+        before, clock = rss_mb(), Clock()
+        self._searcher = self._engine.open(self._build, self._folder, queries)
+        spent = clock.read()
+        return {"cpu": spent.cpu, "wall": spent.wall, "before": before, "rss": rss_mb()}
+
+    def _run(self, options: Mapping[str, Any], k: int, queries: int, times: int) -> dict[str, Any]:
+        searcher = self._opened()
+        if k not in self._truths:
+            self._truths[k] = Truth.load(truth_path(self._set.folder, k))
+        ask, truth = searcher.ask(options, k), self._truths[k]
+        answers = [ask(query) for query in range(min(_WARM, queries))]
+        gc.collect()
+        gc.disable()
+        found = [_timed(ask, queries) for _ in range(times)]
+        gc.enable()
+        answers = found[-1][2]
+        recalls = [
+            truth.recall(query, searcher.rows(answer), k) for query, answer in enumerate(answers)
+        ]
+        stats: dict[str, float] = {}
+        for answer in answers:
+            for name, value in searcher.stats(answer).items():
+                stats[name] = stats.get(name, 0.0) + value / queries
+        return {
+            "cpu": [cpu for cpu, _, _ in found],
+            "wall": [wall for _, wall, _ in found],
+            "recall": sum(recalls) / queries,
+            "stats": stats,
+        }
+
+    def _batch(self, options: Mapping[str, Any], k: int, threads: int) -> dict[str, Any]:
+        searcher: Any = self._opened()
+        clock = Clock()
+        count = searcher.batch(options, k, threads)
+        spent = clock.read()
+        return {"cpu": spent.cpu, "wall": spent.wall, "queries": count}
+
+    def _opened(self) -> Searcher:
+        if self._searcher is None:
+            raise LsrError("the index was not opened first")
+        return self._searcher
+
+
+class Clock:
+    """Seconds of CPU and wall since it was made; or since an earlier reading."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+        self.cpu = self.wall = 0.0
+
+    def read(self) -> Clock:
+        """Return a copy that stands still."""
+        found = Clock()
+        found.cpu, found.wall = found._cpu - self._cpu, found._wall - self._wall
+        return found
+
+
+def _timed(ask: Callable[[int], Any], queries: int) -> tuple[list[float], list[float], list[Any]]:
+    """Ask every query; return microseconds of CPU and wall of each, and the answers."""
+    cpu, wall, answers = [], [], []
+    for query in range(queries):
+        before, began = time.process_time_ns(), time.perf_counter_ns()
+        answer = ask(query)
+        wall.append((time.perf_counter_ns() - began) / 1e3)
+        cpu.append((time.process_time_ns() - before) / 1e3)
+        answers.append(answer)
+    return cpu, wall, answers
+
+
+def rss_mb() -> float:
+    """Return the resident size of this process now, in megabytes; what was mapped counts."""
+    return _status("VmRSS:")
+
+
+def anonymous_mb() -> float:
+    """Return the part of it that is not a view of a file."""
+    return _status("RssAnon:")
+
+
+def _status(name: str) -> float:
+    try:
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name)), 0.0)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def serve(questions: TextIO, answers: TextIO) -> None:
+    """Answer each line of `questions` until it ends; the first says who and what."""
+    worker: Worker | None = None
+    for line in questions:
+        question = json.loads(line)
+        try:
+            if worker is None:
+                _pin(question["cores"])
+                worker = Worker(question)
+                answer: dict[str, Any] = {}
+            else:
+                answer = worker.answer(question)
+        except LsrError as error:
+            answer = {"error": error.message}
+        except BaseException as error:  # a panic of a Rust extension is no Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            answer = {"error": f"{type(error).__name__}: {str(error).strip() or 'no message'}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _pin(cores: list[int]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def main() -> None:
+    """Serve on the standard streams; what libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()
