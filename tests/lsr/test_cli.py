@@ -16,6 +16,7 @@ from lsr.errors import LsrError
 COMMANDS = (
     "index", "add", "delete", "get", "search", "explain", "encode", "info", "check", "merge",
     "export-vectors", "warmup", "doctor", "demo-corpus", "demo", "config show", "bench encode",
+    "bench search",
 )  # fmt: skip
 
 
