@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Rows = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
+Most = npt.NDArray[np.float64]
 
 
 def accumulate(
@@ -29,23 +30,29 @@ def accumulate(
 ) -> tuple[Rows, Scores]:
     """Return rows and scores of the k best documents; the terms ascend, below the vocabulary.
 
-    What `kernels.accumulate` does, on whole arrays: see there.
+    What `kernels.accumulate` does with credit 1, on whole arrays: see there.
     """
-    scores = _row_scores(segment, terms, weights)
-    rows = np.flatnonzero((scores >= threshold) & (scores > 0))
-    documents = rows if segment.row_document is None else segment.row_document[rows]
+    most = _most(segment, terms, weights)
+    rows = np.flatnonzero(most > 0)
+    documents = _documents(segment, rows)
     for mask, wanted in ((deleted, False), (allowed, True)):
         if mask is not None:
             live = mask[documents] == wanted
             rows, documents = rows[live], documents[live]
-    found = scores[rows]
+    least = float(threshold)
+    if len(np.unique(documents)) > k:
+        # The k-th of some true scores is a score that the k best reach.
+        look = rows[np.argsort(-most[rows], kind="stable")[: 2 * k + 8]]
+        least = max(least, _kth(segment, look, score_rows(segment, terms, weights, look), k))
+    rows = rows[most[rows] * (1 + 1e-4) >= least]
+    found = score_rows(segment, terms, weights, rows)
+    reached = (found >= threshold) & (found > 0)
+    rows, found = rows[reached], found[reached]
+    documents = _documents(segment, rows)
     if segment.row_document is not None:
         best = np.lexsort((rows, -found, documents))
         best = best[np.diff(documents[best], prepend=np.int64(-1)) != 0]
         rows, documents, found = rows[best], documents[best], found[best]
-    if len(found) > k:
-        enough = found >= np.partition(found, len(found) - k)[len(found) - k]
-        rows, documents, found = rows[enough], documents[enough], found[enough]
     order = np.lexsort((segment.id_rank[documents], -found))[:k]
     return rows[order], found[order]
 
@@ -53,28 +60,55 @@ def accumulate(
 def score_rows(
     segment: Searchable, terms: npt.NDArray[np.int64], weights: Scores, listed: Rows
 ) -> Scores:
-    """Return the scores of the listed rows, one by one."""
+    """Return the scores of the listed rows."""
     indptr, row_terms, row_weights = segment.forward
     query = np.zeros(segment.vocab_size, np.float32)
     query[terms] = weights
     scores = np.zeros(len(listed), np.float32)
+    if not len(listed):
+        return scores
+    lengths = indptr[listed + 1] - indptr[listed]
+    owner = np.repeat(np.arange(len(listed)), lengths)
+    ends = np.cumsum(lengths)
+    entries = np.arange(ends[-1]) - np.repeat(ends - lengths - indptr[listed], lengths)
+    entry_terms = row_terms[entries]
+    shared = np.isin(entry_terms, terms)
+    owner, entries, entry_terms = owner[shared], entries[shared], entry_terms[shared]
     with np.errstate(over="ignore", under="ignore"):
-        for at, row in enumerate(listed):
-            span = slice(indptr[row], indptr[row + 1])
-            # Not sum, which adds in pairs: a running total adds in order, as the kernels do.
-            totals = np.cumsum(row_weights[span] * query[row_terms[span]], dtype=np.float32)
-            scores[at] = totals[-1] if len(totals) else 0
+        products = row_weights[entries] * query[entry_terms]
+        # A running float32 total adds in order of the terms, as the kernels do: first the first
+        # product of every row, then the second of those that have one, and so on.
+        first = np.searchsorted(owner, np.arange(len(listed)))
+        number = np.arange(len(owner)) - first[owner]
+        for turn in range(int(number.max(initial=-1)) + 1):
+            now = number == turn
+            scores[owner[now]] += products[now]
     return scores
 
 
-def _row_scores(segment: Searchable, terms: npt.NDArray[np.int64], weights: Scores) -> Scores:
-    windows, indptr, rows, row_weights = segment.postings
-    scores = np.zeros(segment.n_rows, np.float32)
-    with np.errstate(over="ignore", under="ignore"):
-        for window, first in enumerate(windows[:-1].tolist()):
-            total = scores[first : windows[window + 1]]
-            for term, weight in zip(terms.tolist(), weights, strict=True):
-                at = window * segment.vocab_size + term
-                span = slice(indptr[at], indptr[at + 1])
-                total[rows[span]] += row_weights[span] * weight  # a row comes once in a list
-    return scores
+def _most(segment: Searchable, terms: npt.NDArray[np.int64], weights: Scores) -> Most:
+    """Return the most that each row can score, by the rounded-up weights of the postings."""
+    windows, lists, starts, _, maxima, rows, codes = segment.postings
+    most = np.zeros(segment.n_rows, np.float64)
+    for window, first in enumerate(windows[:-1].tolist()):
+        total = most[first : windows[window + 1]]
+        for term, weight in zip(terms.tolist(), weights.tolist(), strict=True):
+            number = int(lists[window * segment.vocab_size + term]) - 1
+            if number >= 0:
+                span = slice(starts[number], starts[number + 1])
+                # A row comes once in a list.
+                total[rows[span]] += codes[span] * (weight * float(maxima[number]) / 255)
+    return most
+
+
+def _kth(segment: Searchable, rows: Rows, scores: Scores, k: int) -> float:
+    """Return the k-th best of the documents of the rows; 0 when there are fewer."""
+    best: dict[int, float] = {}
+    for document, score in zip(_documents(segment, rows).tolist(), scores.tolist(), strict=True):
+        best[document] = max(score, best.get(document, 0.0))
+    ranked = sorted(best.values(), reverse=True)
+    return ranked[k - 1] if len(ranked) >= k else 0.0
+
+
+def _documents(segment: Searchable, rows: Rows) -> npt.NDArray[np.int64]:
+    return rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)

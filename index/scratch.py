@@ -14,17 +14,31 @@ from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVector
 
 from .searchable import Searchable
-from .windows import BLOCK, MAX_WINDOW_ROWS, frozen
+from .windows import BLOCK, MAX_WINDOW_ROWS, TIERS, frozen
+
+#: Where the size of the vocabulary is in `Arguments.lists`.
+VOCABULARY = 10
 
 
 class Arguments(NamedTuple):
     """A segment's arrays as the kernels take them, made once: one array type for each place."""
 
-    lists: tuple[Any, ...]  # the first seven arguments of `accumulate`
+    lists: tuple[Any, ...]  # the arguments of `accumulate` from the windows to the ids' ranks
     forward: tuple[Any, ...]
     documents: npt.NDArray[np.uint32]
     id_rank: npt.NDArray[np.uint32]
+    lightest: float  # of the lists' heaviest weights; inf when there is no list
+    heaviest: float
     lengths: list[npt.NDArray[np.int64]]  # postings of each term; filled when first needed
+
+    def lengths_of(self, terms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the number of postings of each of the terms."""
+        if not self.lengths:
+            _, lists, _, tiers, *_ = self.lists
+            totals = np.append(np.int64(0), tiers[TIERS - 1 :: TIERS])
+            vocab_size = self.lists[VOCABULARY]
+            self.lengths.append(totals[lists].reshape(-1, vocab_size).sum(axis=0))
+        return self.lengths[0][terms]
 
 
 @dataclass(slots=True)
@@ -34,12 +48,23 @@ class Scratch:
     The hits of the segments lie one after another in `scores`, `ranks`, `rows` and `owners`.
     """
 
-    acc: npt.NDArray[np.float32] = field(
-        default_factory=lambda: np.zeros(MAX_WINDOW_ROWS + BLOCK, np.float32)
+    sums: npt.NDArray[np.uint16] = field(
+        default_factory=lambda: np.zeros(MAX_WINDOW_ROWS + BLOCK, np.uint16)
     )
+    peaks: npt.NDArray[np.uint16] = field(
+        default_factory=lambda: np.empty(MAX_WINDOW_ROWS // BLOCK + 1, np.uint16)
+    )
+    candidates: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(2048, np.int64))
+    candidate_sums: npt.NDArray[np.uint16] = field(
+        default_factory=lambda: np.empty(2048, np.uint16)
+    )
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    flags: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     query: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     terms: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(256, np.int64))
     weights: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(256, np.float32))
+    found: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(768, np.int64))
+    bounds: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(256, np.float32))
     scores: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     ranks: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     rows: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -51,6 +76,8 @@ class Scratch:
         if n_terms > len(self.terms):
             self.terms = np.empty(2 * n_terms, np.int64)
             self.weights = np.empty(2 * n_terms, np.float32)
+            self.found = np.empty(6 * n_terms, np.int64)
+            self.bounds = np.empty(2 * n_terms, np.float32)
         self.terms[:n_terms] = query.terms
         self.weights[:n_terms] = query.weights
         return n_terms
@@ -72,11 +99,14 @@ class Scratch:
             new[: len(old)] = old
             setattr(self, name, new)
 
-    def dense(self, vocab_size: int) -> npt.NDArray[np.float32]:
+    def dense(
+        self, vocab_size: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """Return the zeros that hold a query while rows are scored."""
         if vocab_size > len(self.query):
+            self.flags = np.zeros(vocab_size, np.uint8)
             self.query = np.zeros(vocab_size, np.float32)
-        return self.query
+        return self.flags, self.query
 
 
 _local = threading.local()
@@ -96,31 +126,49 @@ def arguments_of(segment: Searchable) -> Arguments:
     """Return a segment's arrays as kernels take them; made, and checked, at its first query."""
     found = _prepared.get(segment)
     if found is None:
-        windows, indptr, rows, weights = (frozen(array) for array in segment.postings)
-        _check(segment, windows, indptr, rows, weights)
+        postings = tuple(frozen(array) for array in segment.postings)
+        _check(segment, *postings)
         documents = segment.row_document
         row_document = _NO_DOCUMENTS if documents is None else frozen(documents)
         id_rank = frozen(segment.id_rank)
-        lists = windows, indptr, rows, weights, segment.vocab_size, row_document, id_rank
         forward = tuple(frozen(array) for array in segment.forward)
-        found = _prepared[segment] = Arguments(lists, forward, row_document, id_rank, [])
+        lists = *postings, *forward, segment.vocab_size, row_document, id_rank
+        maxima = postings[4]
+        found = _prepared[segment] = Arguments(
+            lists,
+            forward,
+            row_document,
+            id_rank,
+            float(maxima.min()) if len(maxima) else np.inf,
+            float(maxima.max()) if len(maxima) else 0.0,
+            [],
+        )
     return found
 
 
 def _check(
     segment: Searchable,
     windows: npt.NDArray[np.int64],
-    indptr: npt.NDArray[np.int64],
+    lists: npt.NDArray[np.uint32],
+    starts: npt.NDArray[np.int64],
+    tiers: npt.NDArray[np.uint16],
+    maxima: npt.NDArray[np.float32],
     rows: npt.NDArray[np.uint16],
-    weights: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
 ) -> None:
     """Refuse arrays that would lead the kernels, which check no bounds, outside of them."""
+    n_lists = len(maxima)
     sound = (
-        len(indptr) == (len(windows) - 1) * segment.vocab_size + 1
+        len(lists) == (len(windows) - 1) * segment.vocab_size
         and (int(windows[0]), int(windows[-1])) == (0, segment.n_rows)
         and (np.diff(windows) >= 0).all()
         and (np.diff(windows) <= MAX_WINDOW_ROWS).all()
-        and int(indptr[-1]) == len(rows) == len(weights)
+        and len(starts) == n_lists + 1
+        and len(tiers) == n_lists * TIERS
+        and int(lists.max(initial=0)) == n_lists
+        and int(starts[0]) == 0
+        and int(starts[-1]) == len(rows) == len(codes)
+        and bool((np.diff(starts) == tiers[TIERS - 1 :: TIERS]).all())
     )
     if not sound:
         raise IndexFormatError(

@@ -15,15 +15,20 @@ from lsr.errors import ConfigError
 from lsr.sparse import SparseVector, SparseVectors
 
 from . import cold
+from .knobs import EXACT, SearchKnobs
 from .scratch import Arguments, Scratch, arguments_of, scratch_of_thread
 from .searchable import Live, Searchable
 from .windows import frozen
 
 Allowed = Sequence[npt.NDArray[np.bool_] | None] | None
 
-#: What the two ways cost, in time per posting: a row scored through the forward index costs a
-#: random access and a multiplication for each of its terms; a window is swept whatever happens.
-SCAN_ROW, SCAN_TERM, SWEEP_ROW = 180.0, 1.0, 0.15
+#: What the two ways cost, in time per posting added: a row scored through the forward index
+#: costs a random access and a look at each of its terms; a window is swept whatever happens.
+SCAN_ROW, SCAN_TERM, SWEEP_ROW = 120.0, 0.8, 0.1
+
+#: Products of a query's and a list's heaviest weights that the accumulators' units can express,
+#: and terms of a query; searches beyond score every row.
+SMALLEST, LARGEST, MOST_TERMS = 1e-25, 1e32, 8192
 
 #: The smallest float32 above 0: "at least this" means "above 0".
 TINY = np.float32(1.4e-45)
@@ -41,8 +46,10 @@ class Found(NamedTuple):
     """What one query found, best first, one entry for each document.
 
     `segments` int64 numbers the segment in the snapshot, `documents` int64 the document in the
-    segment, `rows` int64 its best row there, `scores` float32. `path` is `accumulate`, `scan`,
-    or `empty` when there was nothing to score.
+    segment, `rows` int64 its best row there, `scores` float32. `path` is `exact` or
+    `accumulate` (postings were added up, with knobs that are rank-safe or not), `scan` (rows
+    were scored one by one), or `empty` when there was nothing to score. `postings` were added
+    and `scored` rows scored in full.
     """
 
     segments: npt.NDArray[np.int64]
@@ -50,6 +57,8 @@ class Found(NamedTuple):
     rows: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
     path: str
+    postings: int = 0
+    scored: int = 0
 
 
 class _Engine:
@@ -82,8 +91,16 @@ def load_kernels() -> None:
     _engine.load()
 
 
-def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allowed = None) -> Found:
+def search(
+    segments: Sequence[Live],
+    query: SparseVector,
+    k: int,
+    allowed: Allowed = None,
+    knobs: SearchKnobs = EXACT,
+) -> Found:
     """Return the k best live documents of all segments by inner product, best first.
+
+    With knobs that are not exact some of the best may be missing; scores are true ones.
 
     Equal scores are ordered by document id (UTF-8 bytes). Documents that share no term with the
     query are not found, so fewer than k may come back. `allowed` holds for each segment the
@@ -100,6 +117,7 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
         raise ConfigError(f"k is {k}; it must be at least 1")
     scratch = scratch_of_thread()
     n_query = scratch.take(query)
+    scratch.counts[:] = 0
     threshold = TINY
     total = used = 0
     scanned = accumulated = False
@@ -119,7 +137,9 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
         if _engine.kernels is None:
             size, scan = _search_cold(live, scratch, total, n_terms, wanted, keep, threshold)
         else:
-            size, scan = _search_segment(live, scratch, total, n_terms, wanted, keep, threshold)
+            size, scan = _search_segment(
+                live, scratch, total, n_terms, wanted, keep, threshold, knobs
+            )
         scanned, accumulated = scanned or scan, accumulated or not scan
         if not size:
             continue
@@ -127,7 +147,8 @@ def search(segments: Sequence[Live], query: SparseVector, k: int, allowed: Allow
         total, used = total + size, used + 1
         if size == k and scratch.scores[total - 1] > threshold:
             threshold = scratch.scores[total - 1]
-    path = "accumulate" if accumulated else "scan" if scanned else "empty"
+    added = "exact" if knobs.exact or _engine.kernels is None else "accumulate"
+    path = added if accumulated else "scan" if scanned else "empty"
     return _found(segments, scratch, total, k, used > 1, path)
 
 
@@ -137,6 +158,7 @@ def search_many(
     k: int,
     allowed: Allowed = None,
     threads: int | None = None,
+    knobs: SearchKnobs = EXACT,
 ) -> list[Found]:
     """Return what each query finds, in order: the same as `search` one by one.
 
@@ -154,12 +176,12 @@ def search_many(
     asked = list(queries)
     workers = min(threads or os.cpu_count() or 1, -(-len(asked) // _CHUNK))
     if workers <= 1:
-        return [search(segments, query, k, allowed) for query in asked]
+        return [search(segments, query, k, allowed, knobs) for query in asked]
     _engine.load()
 
     def part(start: int) -> list[Found]:
         chunk = asked[start : start + _CHUNK]
-        return [search(segments, query, k, allowed) for query in chunk]
+        return [search(segments, query, k, allowed, knobs) for query in chunk]
 
     with ThreadPoolExecutor(workers, thread_name_prefix="lsr-search") as pool:
         return [found for chunk in pool.map(part, range(0, len(asked), _CHUNK)) for found in chunk]
@@ -195,19 +217,29 @@ def _search_segment(
     k: int,
     keep: npt.NDArray[np.bool_] | None,
     threshold: np.float32,
+    knobs: SearchKnobs,
 ) -> tuple[int, bool]:
     """Put the k best of a segment into the scratch from `at`: (how many, whether scanned)."""
     segment, deleted = live.segment, live.deleted
     arguments = arguments_of(segment)
     room = slice(at, at + 2 * k + SPARE)
     hits = scratch.scores[room], scratch.ranks[room], scratch.rows[room]
-    if keep is not None:
+    weights = scratch.weights[:n_terms]
+    listed = None
+    if (
+        n_terms > MOST_TERMS
+        or float(weights.min()) * arguments.lightest < SMALLEST
+        or float(weights.max()) * arguments.heaviest * n_terms > LARGEST
+    ):
+        listed = _live_rows(segment, keep, deleted)
+    elif keep is not None:
         listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
-        if listed is not None:
-            scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
-            documents, ranks = arguments.documents, arguments.id_rank
-            size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
-            return size, True
+    if listed is not None:
+        scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
+        documents, ranks = arguments.documents, arguments.id_rank
+        size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
+        scratch.counts[1] += len(listed)
+        return size, True
     size = _engine.kernels.accumulate(
         *arguments.lists,
         _ALL if deleted is None else frozen(deleted),
@@ -217,7 +249,16 @@ def _search_segment(
         n_terms,
         k,
         threshold,
-        scratch.acc,
+        knobs.skip,
+        knobs.credit,
+        scratch.sums,
+        scratch.peaks,
+        *scratch.dense(segment.vocab_size),
+        scratch.found,
+        scratch.bounds,
+        scratch.candidates,
+        scratch.candidate_sums,
+        scratch.counts,
         *hits,
     )
     return size, False
@@ -251,16 +292,21 @@ def _rows_to_scan(
 ) -> npt.NDArray[np.int64] | None:
     """Return the rows that survive, when scoring them one by one is clearly cheaper."""
     n_rows = segment.n_rows
-    if not arguments.lengths:
-        per_window = np.diff(arguments.lists[1]).reshape(-1, segment.vocab_size)
-        arguments.lengths.append(per_window.sum(axis=0))
-    sweep = float(arguments.lengths[0][terms].sum()) + n_rows * SWEEP_ROW
+    sweep = 0.5 * float(arguments.lengths_of(terms).sum()) + n_rows * SWEEP_ROW
     mean_terms = len(arguments.forward[1]) / max(n_rows, 1)
     rows_per_document = max(n_rows, 1) / segment.n_documents
     most = sweep / (SCAN_ROW + SCAN_TERM * mean_terms) / rows_per_document
-    if np.count_nonzero(keep) > most:
-        return None
-    survivors = np.flatnonzero(keep if deleted is None else keep & ~deleted)
+    return None if np.count_nonzero(keep) > most else _live_rows(segment, keep, deleted)
+
+
+def _live_rows(
+    segment: Searchable,
+    keep: npt.NDArray[np.bool_] | None,
+    deleted: npt.NDArray[np.bool_] | None,
+) -> npt.NDArray[np.int64]:
+    """Return the rows of the documents that are kept and not deleted."""
+    wanted = np.ones(segment.n_documents, np.bool_) if keep is None else keep
+    survivors = np.flatnonzero(wanted if deleted is None else wanted & ~deleted)
     first = segment.document_rows
     if first is None:
         return frozen(survivors)
@@ -277,9 +323,9 @@ def _score(
     listed: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
     out = np.empty(len(listed), np.float32)
-    query = scratch.dense(segment.vocab_size)
+    dense = scratch.dense(segment.vocab_size)
     _engine.kernels.score_rows(
-        *arguments.forward, scratch.terms, scratch.weights, n_terms, listed, query, out
+        *arguments.forward, scratch.terms, scratch.weights, n_terms, listed, *dense, out
     )
     return out
 
@@ -291,7 +337,8 @@ def _found(
     scores, rows, owners = scratch.scores[:total], scratch.rows[:total], scratch.owners[:total]
     if not several:
         rows, owners = rows.copy(), owners.copy()
-        return Found(owners, _documents(segments, owners, rows), rows, scores.copy(), path)
+        documents = _documents(segments, owners, rows)
+        return Found(owners, documents, rows, scores.copy(), path, *scratch.counts.tolist())
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     equal = np.flatnonzero(ranked[1:] == ranked[:-1])
@@ -299,7 +346,8 @@ def _found(
         _order_ties(segments, order, equal[equal < k], ranked, owners, rows)
     order = order[:k]
     rows, owners = rows[order], owners[order]
-    return Found(owners, _documents(segments, owners, rows), rows, ranked[:k], path)
+    documents = _documents(segments, owners, rows)
+    return Found(owners, documents, rows, ranked[:k], path, *scratch.counts.tolist())
 
 
 def _documents(

@@ -8,8 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+#: The arrays of `index.segment.Postings`: windows, lists, starts, tiers, maxima, rows, codes.
 PostingArrays = tuple[
-    npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint16], npt.NDArray[np.float32]
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint32],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint16],
+    npt.NDArray[np.float32],
+    npt.NDArray[np.uint16],
+    npt.NDArray[np.uint8],
 ]
 
 

@@ -30,9 +30,12 @@ ARRAYS: dict[str, str | None] = {
     "forward.terms": None,
     "forward.weights": "<f4",
     "postings.windows": "<i8",
-    "postings.indptr": "<i8",
+    "postings.lists": "<u4",
+    "postings.starts": "<i8",
+    "postings.tiers": "<u2",
+    "postings.maxima": "<f4",
     "postings.rows": "<u2",
-    "postings.weights": "<f4",
+    "postings.codes": "<u1",
     "documents.id_rank": "<u4",
     "documents.id_hash": "<u8",
     "documents.id_ordinal": "<u4",
@@ -139,17 +142,23 @@ class Forward(NamedTuple):
 
 
 class Postings(NamedTuple):
-    """The same weights by term, a window of rows at a time.
+    """The rows by term, a window of rows at a time, with weights rounded up to 8 bits.
 
-    `windows` int64 (n_windows+1,) bounds the windows; the postings of term t in window w are
-    `indptr[w*V+t]` to `indptr[w*V+t+1]` of `rows` uint16, which count from the window's first
-    row and ascend, and of `weights` float32.
+    `windows` int64 (n_windows+1,) bounds the windows. `lists` uint32 (n_windows*V,): the number,
+    from 1, of the list of term t in window w is `lists[w*V+t]`, 0 when there is none. List i is
+    `starts[i-1]` to `starts[i]` of `rows` uint16, which count from the window's first row, and
+    of `codes` uint8, parts of 255 of the list's heaviest weight, `maxima[i-1]` float32. In a list
+    the postings go by tier (the upper four bits of the code), heaviest first, then by row;
+    `tiers` uint16, 16 for each list, counts those up to the end of each tier.
     """
 
     windows: npt.NDArray[np.int64]
-    indptr: npt.NDArray[np.int64]
+    lists: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+    tiers: npt.NDArray[np.uint16]
+    maxima: npt.NDArray[np.float32]
     rows: npt.NDArray[np.uint16]
-    weights: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.uint8]
 
 
 class Segment:
@@ -169,12 +178,7 @@ class Segment:
         self.forward = Forward(
             self._map("forward.indptr"), self._map("forward.terms"), self._map("forward.weights")
         )
-        self.postings = Postings(
-            self._map("postings.windows"),
-            self._map("postings.indptr"),
-            self._map("postings.rows"),
-            self._map("postings.weights"),
-        )
+        self.postings = Postings(*(self._map(f"postings.{name}") for name in Postings._fields))
         self.id_rank: npt.NDArray[np.uint32] = self._map("documents.id_rank")
         self._id_hash: npt.NDArray[np.uint64] = self._map("documents.id_hash")
         self._id_ordinal: npt.NDArray[np.uint32] = self._map("documents.id_ordinal")

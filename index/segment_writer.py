@@ -143,7 +143,6 @@ class SegmentWriter:
             raise DataError(f"the segment {self.folder.name} is empty; a segment has documents")
         self._sound = False
         self._close_window()
-        self._put("postings.indptr", np.array([self._nnz], np.int64))
         hashes, ordinals = self._ids.table()
         self._put("documents.id_hash", hashes)
         self._put("documents.id_ordinal", ordinals)
@@ -178,9 +177,11 @@ class SegmentWriter:
         zero = np.zeros(1, np.int64)
         self._put("forward.indptr", zero)
         self._put("postings.windows", zero)
+        self._put("postings.starts", zero)
         if self.passages:
             self._put("documents.rows", zero)
         self._nnz = 0
+        self._n_lists = 0
         self._window_start = 0
         self._window_nnz = 0
         #: Lengths of the rows in the window, gathered until it is inverted.
@@ -279,12 +280,16 @@ class SegmentWriter:
         first = self._nnz - self._window_nnz
         terms = self._read_back("forward.terms", first)
         weights = self._read_back("forward.weights", first)
-        starts, rows, values = invert_window(
-            indptr.astype(np.int64), terms, weights, self.vocab_size
-        )
-        self._put("postings.indptr", starts[:-1] + first)
-        self._put("postings.rows", rows)
-        self._put("postings.weights", values)
+        inverted = invert_window(indptr.astype(np.int64), terms, weights, self.vocab_size)
+        lists = np.zeros(self.vocab_size, np.uint32)
+        lists[inverted.terms] = np.arange(1, len(inverted.terms) + 1) + self._n_lists
+        self._n_lists += len(inverted.terms)
+        self._put("postings.lists", lists)
+        self._put("postings.starts", inverted.starts[1:] + first)
+        self._put("postings.tiers", inverted.tiers)
+        self._put("postings.maxima", inverted.maxima)
+        self._put("postings.rows", inverted.rows)
+        self._put("postings.codes", inverted.codes)
         self._put("postings.windows", np.array([self.n_rows], np.int64))
         self._window_start, self._window_nnz, self._window_lengths = self.n_rows, 0, []
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lsr.sparse import SparseVectors
 
 from .search import load_kernels, score_rows, search
-from .windows import MAX_WINDOW_ROWS, invert_window
+from .windows import MAX_WINDOW_ROWS, Inverted, invert_window
 
 
 class Warmth(NamedTuple):
@@ -29,9 +29,12 @@ class MemoryPostings(NamedTuple):
     """Inverted lists in memory, laid out as on disk."""
 
     windows: npt.NDArray[np.int64]
-    indptr: npt.NDArray[np.int64]
+    lists: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
+    tiers: npt.NDArray[np.uint16]
+    maxima: npt.NDArray[np.float32]
     rows: npt.NDArray[np.uint16]
-    weights: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.uint8]
 
 
 @dataclass(eq=False)
@@ -66,8 +69,8 @@ class MemorySegment:
         passages; a document of more than `window_rows` passages makes its window longer.
 
         >>> segment = MemorySegment.build(SparseVectors.from_dicts([{0: 1.0}], vocab_size=4))
-        >>> segment.postings.indptr.tolist(), segment.ids([0])
-        ([0, 1, 1, 1, 1], ['0'])
+        >>> segment.postings.lists.tolist(), segment.ids([0])
+        ([1, 0, 0, 0], ['0'])
         """
         n_rows = len(vectors)
         bounds = list(document_rows) if document_rows is not None else list(range(n_rows + 1))
@@ -160,16 +163,24 @@ def _postings(
     windows: npt.NDArray[np.int64],
 ) -> MemoryPostings:
     indptr, terms, weights = forward
-    starts = [np.zeros(1, np.int64)]
-    rows, values = [np.empty(0, np.uint16)], [np.empty(0, np.float32)]
-    for first, end in pairwise(windows):
+    lists = np.zeros((len(windows) - 1, vocab_size), np.uint32)
+    parts: list[Inverted] = []
+    starts, n_lists = [np.zeros(1, np.int64)], 0
+    for window, (first, end) in enumerate(pairwise(windows)):
         lo, hi = indptr[first], indptr[end]
         inside = invert_window(
             indptr[first : end + 1] - lo, terms[lo:hi], weights[lo:hi], vocab_size
         )
-        starts.append(inside[0][1:] + lo)
-        rows.append(inside[1])
-        values.append(inside[2])
+        lists[window, inside.terms] = np.arange(1, len(inside.terms) + 1) + n_lists
+        n_lists += len(inside.terms)
+        starts.append(inside.starts[1:] + lo)
+        parts.append(inside)
     return MemoryPostings(
-        windows, np.concatenate(starts), np.concatenate(rows), np.concatenate(values)
+        windows,
+        lists.reshape(-1),
+        np.concatenate(starts),
+        np.concatenate([np.empty(0, np.uint16), *(part.tiers for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.maxima for part in parts)]),
+        np.concatenate([np.empty(0, np.uint16), *(part.rows for part in parts)]),
+        np.concatenate([np.empty(0, np.uint8), *(part.codes for part in parts)]),
     )

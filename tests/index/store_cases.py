@@ -132,29 +132,40 @@ def check_arrays(segment: Segment) -> None:
     """Assert that the arrays of a segment say the same thing, each in its way."""
     forward, postings, size = segment.forward, segment.postings, segment.vocab_size
     lengths = np.diff(forward.indptr)
-    pairs = set(
+    entries: dict[tuple[int, int], float] = dict(
         zip(
-            np.repeat(np.arange(segment.n_rows), lengths).tolist(),
-            forward.terms.tolist(),
+            zip(
+                np.repeat(np.arange(segment.n_rows), lengths).tolist(),
+                forward.terms.tolist(),
+                strict=True,
+            ),
             forward.weights.tolist(),
             strict=True,
         )
     )
     assert postings.windows[0] == 0 and postings.windows[-1] == segment.n_rows
     assert (np.diff(postings.windows) > 0).all()
-    assert len(postings.indptr) == (len(postings.windows) - 1) * size + 1
+    assert len(postings.lists) == (len(postings.windows) - 1) * size
+    numbers = postings.lists[postings.lists > 0]
+    assert numbers.tolist() == list(range(1, len(postings.maxima) + 1))
     inverted = set()
     for window, start in enumerate(postings.windows[:-1].tolist()):
         for term in range(size):
-            at = window * size + term
-            part = slice(int(postings.indptr[at]), int(postings.indptr[at + 1]))
-            rows = postings.rows[part].astype(np.int64)
-            assert (np.diff(rows) > 0).all()
-            inverted |= {
-                (start + row, term, weight)
-                for row, weight in zip(rows.tolist(), postings.weights[part].tolist(), strict=True)
-            }
-    assert inverted == pairs
+            number = int(postings.lists[window * size + term]) - 1
+            if number < 0:
+                continue
+            part = slice(int(postings.starts[number]), int(postings.starts[number + 1]))
+            rows, codes = postings.rows[part].astype(np.int64), postings.codes[part]
+            weights = np.array([entries[start + row, term] for row in rows.tolist()], np.float32)
+            assert postings.maxima[number] == weights.max()
+            least = np.ceil(weights / weights.max() * np.float32(255))
+            assert np.array_equal(codes, np.maximum(least, 1))
+            tiers = 15 - (codes >> 4).astype(np.int64)
+            assert (np.diff(tiers * 2**16 + rows) > 0).all()
+            ends = np.cumsum(np.bincount(tiers, minlength=16))
+            assert postings.tiers[16 * number : 16 * number + 16].tolist() == ends.tolist()
+            inverted |= {(start + row, term) for row in rows.tolist()}
+    assert inverted == set(entries)
     ids = segment.ids(np.arange(segment.n_documents))
     assert segment.find(ids).tolist() == list(range(segment.n_documents))
     ranked = [ids[at] for at in np.argsort(segment.id_rank)]

@@ -52,7 +52,7 @@ def test_a_flipped_byte_in_any_file_is_found_on_open_and_by_check(sound: Path) -
         assert [file for problem in problems if str(path / file) in problem] == [file]
         (path / file).write_bytes(good)
         kinds.add(Path(file).name)
-    assert len(kinds) == 13 + 3  # arrays, documents and header; manifest, and tombstones
+    assert len(kinds) == 16 + 3  # arrays, documents and header; manifest, and tombstones
     assert check_folder(path).problems == []
     shutil.rmtree(path)
 

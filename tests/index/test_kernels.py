@@ -31,17 +31,23 @@ def compiled() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
-def test_an_inverted_window_holds_every_weight_under_its_term_rows_ascending(
+def test_an_inverted_window_holds_every_posting_by_term_then_tier_then_row(
     dtype: type[np.unsignedinteger],
 ) -> None:
     vectors = random_vectors(500, 60, 12)
-    terms = vectors.terms.astype(dtype)
-    starts, rows, weights = invert_window(vectors.indptr, terms, vectors.weights, 60)
-    order = np.argsort(vectors.terms, kind="stable")
+    inverted = invert_window(vectors.indptr, vectors.terms.astype(dtype), vectors.weights, 60)
     owners = np.repeat(np.arange(500), np.diff(vectors.indptr))
-    assert starts.tolist() == [0, *np.cumsum(np.bincount(vectors.terms, minlength=60)).tolist()]
-    assert rows.dtype == np.uint16 and np.array_equal(rows, owners[order])
-    assert np.array_equal(weights, vectors.weights[order])
+    maxima = np.zeros(60, np.float32)
+    np.maximum.at(maxima, vectors.terms, vectors.weights)
+    codes = np.ceil(vectors.weights / maxima[vectors.terms] * np.float32(255)).astype(np.uint8)
+    order = np.lexsort((owners, -(codes >> 4).astype(np.int64), vectors.terms))
+    assert inverted.terms.tolist() == np.flatnonzero(maxima).tolist()
+    assert np.array_equal(inverted.maxima, maxima[maxima > 0])
+    assert inverted.rows.dtype == np.uint16 and np.array_equal(inverted.rows, owners[order])
+    assert np.array_equal(inverted.codes, codes[order])
+    ends = np.bincount(vectors.terms, minlength=60)[inverted.terms].cumsum().tolist()
+    assert inverted.starts.tolist() == [0, *ends]
+    assert inverted.tiers[15::16].tolist() == np.diff(inverted.starts).tolist()
 
 
 def test_inverting_in_numpy_and_in_the_kernel_gives_the_same(
@@ -59,13 +65,14 @@ def test_inverting_in_numpy_and_in_the_kernel_gives_the_same(
 def test_a_window_of_no_rows_and_rows_of_no_terms_invert_to_empty_lists() -> None:
     for n_rows in (0, 3):
         nothing = np.zeros(n_rows + 1, np.int64), np.empty(0, np.uint16), np.empty(0, np.float32)
-        starts, rows, weights = invert_window(*nothing, 4)
-        assert starts.tolist() == [0] * 5 and len(rows) == len(weights) == 0
+        inverted = invert_window(*nothing, 4)
+        assert inverted.starts.tolist() == [0]
+        assert not any(len(part) for part in (inverted.terms, inverted.rows, inverted.maxima))
 
 
 def test_a_window_of_more_rows_than_uint16_can_number_is_refused() -> None:
     indptr = np.zeros(MAX_WINDOW_ROWS + 2, np.int64)
-    with pytest.raises(ValueError, match="65537 rows"):
+    with pytest.raises(ValueError, match="65536 rows"):
         invert_window(indptr, np.empty(0, np.uint16), np.empty(0, np.float32), 4)
 
 
@@ -111,7 +118,7 @@ def test_mapped_own_and_frozen_arrays_share_one_compiled_variant(tmp_path: Path)
         for keep in (None, [frozen(~deleted)], [~deleted]):
             assert len(search([live], vectors[1], 5, keep).rows) > 0
     assert (len(kernels.accumulate.signatures), len(kernels.score_rows.signatures)) == before
-    assert before == (1, 2)
+    assert before == (2, 2)  # u16 and u32 terms
 
 
 def test_a_warm_process_compiles_nothing_more() -> None:

@@ -22,9 +22,9 @@ from store_cases import (
 )
 
 from lsr.errors import IndexFormatError
+from lsr.index import cold, segment_writer
 from lsr.index import documents as documents_module
 from lsr.index import merge as merge_module
-from lsr.index import segment_writer
 from lsr.index.merge import Size, plan
 from lsr.index.store import Snapshot, Store
 from lsr.types import Document
@@ -125,16 +125,12 @@ def test_any_history_of_the_same_documents_merges_to_the_same_scores(data: st.Da
 
 
 def scores(snapshot: Snapshot, query: dict[int, float]) -> dict[str, float]:
-    """Score all live documents through the postings."""
+    """Score all live documents by their rounded-up postings."""
     found: dict[str, float] = {}
     for live in snapshot.segments:
-        segment, postings = live.segment, live.segment.postings
-        totals = np.zeros(segment.n_rows)
-        for window, start in enumerate(postings.windows[:-1].tolist()):
-            for term, weight in query.items():
-                at = window * segment.vocab_size + term
-                part = slice(int(postings.indptr[at]), int(postings.indptr[at + 1]))
-                totals[start + postings.rows[part].astype(int)] += weight * postings.weights[part]
+        segment = live.segment
+        terms = np.array(list(query), np.int64)
+        totals = cold._most(segment, terms, np.array(list(query.values()), np.float32))
         for ordinal, document_id in enumerate(segment.ids(np.arange(segment.n_documents))):
             if live.deleted is None or not live.deleted[ordinal]:
                 found[document_id] = float(totals[ordinal])

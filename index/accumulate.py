@@ -1,0 +1,502 @@
+"""The accumulating kernels: postings added up window by window, the best rows scored in full.
+
+Of each list the heaviest tiers are read, and what the rest could add to a document is known. A
+document whose sum so far, and that rest, cannot reach the k-th score is passed over; the others
+are scored through the forward index. The bounds are those of MaxScore (Turtle and Flood, 1995)
+with lists cut by tier, not by term; the layout in windows is that of SINDI (arXiv 2509.08395).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .jit import kernel, prefetch
+from .scoring import fetch_row, product, spread, wipe
+from .topk import finish, keep_best
+from .windows import BLOCK, TIERS
+
+#: The largest sum of an accumulator, and so the number of units of a window's largest score.
+UNITS = 65_535
+
+#: Where in `counts` the kernels add up what they did.
+POSTINGS, SCORED = 0, 1
+
+#: Lists are cut again when the rest is this much larger than was wanted.
+TOO_MUCH = np.float32(1.25)
+
+#: The smallest float32 above 0: "at least this" means "above 0".
+TINY = np.float32(1.4e-45)
+
+
+@kernel
+def _find_lists(
+    lists: npt.NDArray[np.uint32],
+    maxima: npt.NDArray[np.float32],
+    base: int,
+    query_terms: npt.NDArray[np.int64],
+    query_weights: npt.NDArray[np.float32],
+    n_terms: int,
+    found: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.float32],
+) -> Any:
+    """Look up the query's lists in a window and the most each can add; return the sum of that."""
+    total = np.float32(0)
+    for at in range(n_terms):
+        number = np.int64(lists[base + query_terms[at]]) - 1
+        found[at] = number
+        bounds[at] = query_weights[at] * maxima[number] if number >= 0 else np.float32(0)
+        total += bounds[at]
+    return total
+
+
+@kernel
+def _cut(
+    tiers: npt.NDArray[np.uint16],
+    found: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.float32],
+    n_terms: int,
+    price: np.float32,
+    cuts: npt.NDArray[np.int64],
+) -> Any:
+    """Leave out tiers with more than `price` postings per unit of score; return what they bound.
+
+    cuts: the number of tiers of each list that are left in.
+    """
+    rest = np.float32(0)
+    for at in range(n_terms):
+        left = 0
+        if found[at] >= 0:
+            left = TIERS
+            first = found[at] * TIERS
+            total = np.int64(tiers[first + TIERS - 1])
+            least = price * bounds[at] / np.float32(TIERS)
+            most = np.float32(0)
+            for tier in range(TIERS):
+                kept = np.int64(tiers[first + tier - 1]) if tier else np.int64(0)
+                gain = np.float32(total - kept) - least * np.float32(TIERS - tier)
+                if gain > most:
+                    most, left = gain, tier
+            if left < TIERS:
+                rest += bounds[at] * np.float32(16 * (TIERS - left) - 1)
+        cuts[at] = left
+    return rest / np.float32(255)
+
+
+@kernel
+def _plan(
+    tiers: npt.NDArray[np.uint16],
+    found: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.float32],
+    n_terms: int,
+    most: np.float32,
+    price: np.float32,
+    cuts: npt.NDArray[np.int64],
+) -> Any:
+    """Choose the fewest postings such that what is left out adds at most `most`.
+
+    Return (what is left out, the price of it); `price` is where to begin.
+    """
+    low, high = np.float32(0), np.float32(0)
+    for _ in range(8):
+        rest = _cut(tiers, found, bounds, n_terms, price, cuts)
+        if rest > most:
+            low = price
+            price = (low + high) / np.float32(2) if high > 0 else price * np.float32(2)
+        else:
+            high = price
+            if rest > np.float32(0.85) * most:
+                return rest, price
+            price = (low + high) / np.float32(2)
+    price = high if high > 0 else low * np.float32(2)
+    rest = _cut(tiers, found, bounds, n_terms, price, cuts)
+    while rest > most and price < np.float32(1e30):
+        price *= np.float32(4)
+        rest = _cut(tiers, found, bounds, n_terms, price, cuts)
+    if rest > most:
+        rest = np.float32(0)
+        for at in range(n_terms):
+            cuts[at] = TIERS if found[at] >= 0 else 0
+    return rest, price
+
+
+@kernel
+def _add(
+    sums: npt.NDArray[np.uint16],
+    rows: npt.NDArray[np.uint16],
+    codes: npt.NDArray[np.uint8],
+    weight: np.uint32,
+) -> None:
+    """Add postings to the sums of their rows, rounded up; `weight` is in 1/256 of a unit."""
+    for at in range(rows.shape[0]):
+        sums[rows[at]] += np.uint16((np.uint32(codes[at]) * weight + np.uint32(255)) >> np.uint32(8))
+
+
+@kernel
+def _add_lists(
+    starts: npt.NDArray[np.int64],
+    tiers: npt.NDArray[np.uint16],
+    rows: npt.NDArray[np.uint16],
+    codes: npt.NDArray[np.uint8],
+    found: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.float32],
+    n_terms: int,
+    unit: np.float32,
+    cuts: npt.NDArray[np.int64],
+    done: npt.NDArray[np.int64],
+    sums: npt.NDArray[np.uint16],
+) -> int:
+    """Add each list from posting `done` to the end of its cut; return how many were added."""
+    total = 0
+    for at in range(n_terms):
+        if at + 1 < n_terms and cuts[at + 1] > 0:
+            ahead = starts[found[at + 1]] + done[at + 1]
+            prefetch(rows, ahead)
+            prefetch(codes, ahead)
+        if cuts[at] == 0:
+            continue
+        stop = np.int64(tiers[found[at] * TIERS + cuts[at] - 1])
+        if stop <= done[at]:
+            continue
+        first = starts[found[at]]
+        # A code stands for 1/255 of the bound; the product is shifted by 8 bits.
+        weight = np.uint32(np.ceil(bounds[at] / unit * np.float32(256 / 255)))
+        _add(sums, rows[first + done[at] : first + stop], codes[first + done[at] : first + stop], weight)
+        total += stop - done[at]
+        done[at] = stop
+    return total
+
+
+@kernel
+def _find_peaks(
+    sums: npt.NDArray[np.uint16], n_blocks: int, peaks: npt.NDArray[np.uint16]
+) -> None:
+    """Find the largest sum of each block of rows."""
+    for block in range(n_blocks):
+        peak = np.uint16(0)
+        start = block * BLOCK
+        for at in range(BLOCK):
+            value = sums[np.uint64(start + at)]
+            peak = value if value > peak else peak
+        peaks[block] = peak
+
+
+@kernel
+def _mask(
+    sums: npt.NDArray[np.uint16],
+    n_rows: int,
+    first_row: int,
+    documents: npt.NDArray[np.uint32],
+    allowed: npt.NDArray[np.bool_],
+) -> None:
+    """Zero the sums of a window's rows whose documents are not allowed."""
+    zero = np.uint16(0)
+    if documents.shape[0]:
+        for at in range(n_rows):
+            if not allowed[documents[np.uint64(first_row + at)]]:
+                sums[np.uint64(at)] = zero
+    else:
+        for at in range(n_rows):
+            keep = allowed[np.uint64(first_row + at)]
+            sums[np.uint64(at)] = sums[np.uint64(at)] if keep else zero
+
+
+@kernel
+def _reached_by(values: npt.NDArray[np.uint16], size: int, count: int) -> Any:
+    """Return a sum, at least 1, that `count` of the values reach, if that many are above 0."""
+    low, high = np.int64(1), np.int64(UNITS + 1)
+    while high - low > 48:
+        middle = (low + high) >> 1
+        reached = np.int64(0)
+        least = np.uint16(middle)
+        for at in range(size):
+            reached += np.int64(values[np.uint64(at)] >= least)
+        if reached >= count:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def _collect(
+    sums: npt.NDArray[np.uint16],
+    peaks: npt.NDArray[np.uint16],
+    n_blocks: int,
+    lowest: int,
+    block: int,
+    candidates: npt.NDArray[np.int64],
+    candidate_sums: npt.NDArray[np.uint16],
+) -> Any:
+    """List the rows with a sum of at least `lowest`, from a block on: (how many, next block).
+
+    Ends when the candidates' room is nearly full.
+    """
+    size = 0
+    while block < n_blocks and size + BLOCK <= candidates.shape[0]:
+        if np.int64(peaks[np.uint64(block)]) >= lowest:
+            for at in range(block * BLOCK, block * BLOCK + BLOCK):
+                value = sums[np.uint64(at)]
+                candidates[np.uint64(size)] = at
+                candidate_sums[np.uint64(size)] = value
+                size += np.int64(np.int64(value) >= lowest)
+        block += 1
+    return size, block
+
+
+@kernel
+def _lowest(
+    threshold: np.float32, slop: np.float32, credit: np.float32, rest: np.float32, unit: np.float32
+) -> Any:
+    """Return the least sum that a row must have to be worth scoring."""
+    least = (threshold * (np.float32(1) - slop) - credit * rest) / unit - np.float32(1)
+    return np.int64(least) if least > 1 else np.int64(1)
+
+
+@kernel
+def _score(
+    candidates: npt.NDArray[np.int64],
+    candidate_sums: npt.NDArray[np.uint16],
+    count: int,
+    first_row: int,
+    indptr: npt.NDArray[np.int64],
+    terms: npt.NDArray[Any],
+    weights: npt.NDArray[np.float32],
+    documents: npt.NDArray[np.uint32],
+    id_rank: npt.NDArray[np.uint32],
+    deleted: npt.NDArray[np.bool_],
+    flags: npt.NDArray[np.uint8],
+    query: npt.NDArray[np.float32],
+    k: int,
+    room: int,
+    lowest: int,
+    credit_units: np.float32,
+    unit: np.float32,
+    last: int,
+    size: int,
+    threshold: np.float32,
+    scores: npt.NDArray[np.float32],
+    ranks: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+) -> Any:
+    """Score candidates, in row order, and put their documents among the hits.
+
+    Return (hits, the score that later ones must reach, the document of the newest hit if its
+    other rows may follow; `last` is that of the call before, -1 for none). When `room` hits are there, all but the
+    k best go. Of the rows of one document, which follow one another, the best counts, the first
+    of them when several are. `lowest` rises with the threshold: a sum and `credit_units` are
+    the most that a row can have.
+    """
+    if count:
+        fetch_row(indptr, terms, weights, first_row + candidates[0])
+    for number in range(count):
+        if number + 1 < count:
+            fetch_row(indptr, terms, weights, first_row + candidates[number + 1])
+        if np.int64(candidate_sums[number]) < lowest:
+            continue
+        row = first_row + candidates[number]
+        document = np.int64(documents[row]) if documents.shape[0] else row
+        if deleted.shape[0] and deleted[document]:
+            continue
+        start, stop = indptr[row], indptr[row + 1]
+        score = product(terms[start:stop], weights[start:stop], flags, query)
+        counts[SCORED] += 1
+        # The second test is for processes that flush denormal numbers to zero.
+        if not (score >= threshold and score > 0):
+            continue
+        if document == last:
+            if score > scores[size - 1]:
+                scores[size - 1], rows[size - 1] = score, row
+            continue
+        if size == room:
+            keep_best(scores, ranks, rows, size, k)
+            size = k
+            if scores[k - 1] > threshold:
+                threshold = scores[k - 1]
+                least = threshold / unit - credit_units
+                lowest = max(lowest, np.int64(least)) if least > 1 else lowest
+                if score < threshold:
+                    continue
+        scores[size], ranks[size], rows[size] = score, id_rank[document], row
+        size += 1
+        last = document if documents.shape[0] else np.int64(-1)
+    return size, threshold, last
+
+
+@kernel
+def accumulate(
+    windows: npt.NDArray[np.int64],
+    lists: npt.NDArray[np.uint32],
+    starts: npt.NDArray[np.int64],
+    tiers: npt.NDArray[np.uint16],
+    maxima: npt.NDArray[np.float32],
+    posting_rows: npt.NDArray[np.uint16],
+    codes: npt.NDArray[np.uint8],
+    indptr: npt.NDArray[np.int64],
+    terms: npt.NDArray[Any],
+    weights: npt.NDArray[np.float32],
+    vocab_size: int,
+    documents: npt.NDArray[np.uint32],
+    id_rank: npt.NDArray[np.uint32],
+    deleted: npt.NDArray[np.bool_],
+    allowed: npt.NDArray[np.bool_],
+    query_terms: npt.NDArray[np.int64],
+    query_weights: npt.NDArray[np.float32],
+    n_terms: int,
+    k: int,
+    threshold: np.float32,
+    skip: np.float32,
+    credit: np.float32,
+    sums: npt.NDArray[np.uint16],
+    peaks: npt.NDArray[np.uint16],
+    flags: npt.NDArray[np.uint8],
+    query: npt.NDArray[np.float32],
+    found: npt.NDArray[np.int64],
+    bounds: npt.NDArray[np.float32],
+    candidates: npt.NDArray[np.int64],
+    candidate_sums: npt.NDArray[np.uint16],
+    counts: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    ranks: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.int64],
+) -> int:
+    """Find the k best documents of a segment; with credit 1 they are exactly those.
+
+    The first seven arrays are the segment's postings, the next three its forward index (see
+    `index.segment.Postings`). documents (n_rows,) maps rows to documents, or (0,) when each row
+    is one. id_rank (n_docs,); deleted and allowed (n_docs,), or (0,) for none deleted, all
+    allowed. query_terms, query_weights: the first n_terms count, at most 8,192, terms ascending
+    and below vocab_size. threshold > 0: scores below it are not wanted.
+
+    `skip` is how much, as a share of the k-th score, the postings left out may add; `credit` is
+    the part of that which a document is given when it is decided whether to score it.
+
+    For work, all zero and zero again at the end: sums (a multiple of 128 above any window,),
+    flags and query (vocab,). For work, anything: peaks (a place for each 128 rows), found (3,
+    n_terms) as one array, bounds (n_terms,), candidates, candidate_sums. counts: what was done
+    is added. scores, ranks, rows: filled best first; the answer is how many, at most k. They
+    need room for more than k. Documents that score 0 are never among them.
+    """
+    spread(query_terms, query_weights, n_terms, flags, query)
+    cuts, done = found[n_terms : 2 * n_terms], found[2 * n_terms : 3 * n_terms]
+    room = min(scores.shape[0], k + max(8, k // 4))
+    slop = np.float32(n_terms + 16) * np.float32(1.5e-7) + np.float32(1e-6)
+    size = 0
+    price = np.float32(0)
+    for window in range(windows.shape[0] - 1):
+        first_row, n_rows = windows[window], windows[window + 1] - windows[window]
+        base = window * vocab_size
+        top = _find_lists(lists, maxima, base, query_terms, query_weights, n_terms, found, bounds)
+        if not top > 0 or top * (np.float32(1) + slop) < threshold:
+            continue
+        unit = top / np.float32(UNITS - 3 * n_terms - 8)
+        if price == 0:
+            price = np.float32(n_rows) / top
+        # Where the k-th score is unknown, it is taken to be a quarter of the largest possible; with
+        # fewer than k hits in the windows before, nothing may be left out.
+        aim = threshold if threshold > TINY or size > 0 else np.float32(0.25) * top
+        rest, price = _plan(tiers, found, bounds, n_terms, skip * aim, price, cuts)
+        done[:] = 0
+        counts[POSTINGS] += _add_lists(
+            starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
+        )
+        if allowed.shape[0]:
+            _mask(sums, n_rows, first_row, documents, allowed)
+        n_blocks = (n_rows + BLOCK - 1) // BLOCK
+        _find_peaks(sums, n_blocks, peaks)
+        if not threshold > TINY and size == 0:
+            # A first look: the true scores of the rows with the largest sums.
+            wanted, tried = k + k // 2 + 4, np.int64(UNITS + 1)
+            while size < k and tried > 1:
+                if wanted <= n_blocks // 2:
+                    lowest = _reached_by(peaks, n_blocks, wanted)
+                else:
+                    lowest = _reached_by(sums, n_rows, wanted)
+                lowest = min(lowest, tried - 1)
+                size, look, block, last = 0, np.float32(0), 0, np.int64(-1)
+                while block < n_blocks:
+                    count, block = _collect(
+                        sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
+                    )
+                    size, look, last = _score(
+                        candidates,
+                        candidate_sums,
+                        count,
+                        first_row,
+                        indptr,
+                        terms,
+                        weights,
+                        documents,
+                        id_rank,
+                        deleted,
+                        flags,
+                        query,
+                        k,
+                        room,
+                        lowest,
+                        np.float32(0),
+                        unit,
+                        last,
+                        size,
+                        look,
+                        scores,
+                        ranks,
+                        rows,
+                        counts,
+                    )
+                tried, wanted = lowest, 4 * wanted
+            if size >= k:
+                if size > k:
+                    keep_best(scores, ranks, rows, size, k)
+                worst = scores[0]
+                for at in range(1, k):
+                    worst = min(worst, scores[at])
+                threshold = max(threshold, worst)
+            size = 0
+            if rest > TOO_MUCH * skip * threshold:
+                rest, price = _plan(tiers, found, bounds, n_terms, skip * threshold, price, cuts)
+                counts[POSTINGS] += _add_lists(
+                    starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
+                )
+                if allowed.shape[0]:
+                    _mask(sums, n_rows, first_row, documents, allowed)
+                _find_peaks(sums, n_blocks, peaks)
+        block, last = 0, np.int64(-1)
+        while block < n_blocks:
+            lowest = _lowest(threshold, slop, credit, rest, unit)
+            count, block = _collect(
+                sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
+            )
+            size, threshold, last = _score(
+                candidates,
+                candidate_sums,
+                count,
+                first_row,
+                indptr,
+                terms,
+                weights,
+                documents,
+                id_rank,
+                deleted,
+                flags,
+                query,
+                k,
+                room,
+                lowest,
+                credit * rest / unit + slop * np.float32(UNITS) + np.float32(2),
+                unit,
+                last,
+                size,
+                threshold,
+                scores,
+                ranks,
+                rows,
+                counts,
+            )
+        for at in range(n_rows):
+            sums[np.uint64(at)] = 0
+    wipe(query_terms, n_terms, flags, query)
+    return finish(scores, ranks, rows, size, k)

@@ -1,0 +1,77 @@
+"""How kernels are compiled: one decorator for all of them, and the prefetch instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from lsr import numba_cache
+
+_FOLDER = Path(__file__).resolve().parent
+numba_cache.prepare([_FOLDER])
+
+from llvmlite import ir  # noqa: E402  (after numba_cache: numba reads NUMBA_CACHE_DIR on import)
+from numba import njit, types  # noqa: E402
+from numba.core import cgutils  # noqa: E402
+from numba.extending import intrinsic  # noqa: E402
+
+numba_cache.postpone_blas()
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+#: The files whose kernels call one another.
+SOURCES = ("jit", "inversion", "topk", "scoring", "accumulate", "kernels")
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile a function on first call, cached on disk, without the interpreter lock.
+
+    No fastmath: scores must come out bit for bit as numpy's float32 sums in the same order.
+    """
+    compiler = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+    compiled = compiler(function)
+    _renew_with_all_sources(compiled)
+    return cast(Kernel, compiled)
+
+
+def _renew_with_all_sources(compiled: Any) -> None:
+    """Make the cache of one kernel stale when any of the files changes.
+
+    numba looks at the kernel's own file only, though what a kernel calls is compiled into it.
+    Where numba has other insides than expected, its own rule stays.
+    """
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None and hasattr(file, "_source_stamp"):
+        file._source_stamp = (file._source_stamp, _STAMP)
+
+
+def _stamp() -> tuple[tuple[str, int, int], ...]:
+    stamps = []
+    for name in SOURCES:
+        path = _FOLDER / f"{name}.py"
+        if path.exists():
+            found = path.stat()
+            stamps.append((name, found.st_mtime_ns, found.st_size))
+    return tuple(stamps)
+
+
+_STAMP = _stamp()
+
+
+@intrinsic  # type: ignore[untyped-decorator,unused-ignore]
+def prefetch(typing: Any, array: Any, at: Any) -> Any:  # noqa: D417
+    """Fetch the cache line of `array[at]`, without waiting for it; `at` may be out of bounds."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte_pointer = ir.IntType(8).as_pointer()
+        number = ir.IntType(32)
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte_pointer)
+        kind = ir.FunctionType(ir.VoidType(), [byte_pointer, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # To read, into all levels of the cache, data.
+        builder.call(function, [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
