@@ -146,7 +146,8 @@ def _written_weights(
     weights: npt.NDArray[np.float32], rounding: Rounding | None
 ) -> list[int] | list[float]:
     if rounding is not None:
-        return rounding(weights).tolist()
+        rounded: list[int] = rounding(weights).tolist()
+        return rounded
     # Nine digits bring every float32 back exactly.
     return [float(f"{weight:.9g}") for weight in weights.tolist()]
 

@@ -70,7 +70,7 @@ def opened(source: Path | IO[bytes] | None) -> Iterator[CountedFile]:
         yield CountedFile(stream)
 
 
-class _Damaged(Exception):
+class Damaged(Exception):
     """The compressed data end early or are not what they say."""
 
 
@@ -81,7 +81,7 @@ def chunks(file: CountedFile, name: str = "") -> Iterator[bytes]:
     kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if kind is None:
         if not head and Path(name).suffix in SUFFIXES:
-            raise _Damaged("the file is empty, although its name says that it is compressed")
+            raise Damaged("the file is empty, although its name says that it is compressed")
         while chunk := buffered.read(_CHUNK):
             yield chunk
     elif kind == "zstd":
@@ -103,9 +103,9 @@ def _stdlib(buffered: io.BufferedReader[CountedFile], kind: str) -> Iterator[byt
             while chunk := stream.read1(_CHUNK):
                 yield chunk
         except EOFError as error:
-            raise _Damaged(f"the {kind} data are cut off") from error
+            raise Damaged(f"the {kind} data are cut off") from error
         except (OSError, zlib.error, lzma.LZMAError) as error:
-            raise _Damaged(f"the {kind} data are damaged ({error})") from error
+            raise Damaged(f"the {kind} data are damaged ({error})") from error
 
 
 def _zstd(buffered: io.BufferedReader[CountedFile]) -> Iterator[bytes]:
@@ -123,9 +123,9 @@ def _zstd(buffered: io.BufferedReader[CountedFile]) -> Iterator[bytes]:
                     yield data
                 bite = decoder.unused_data if decoder.eof else b""
     except zstandard.ZstdError as error:
-        raise _Damaged(f"the zstd data are damaged ({error})") from error
+        raise Damaged(f"the zstd data are damaged ({error})") from error
     if begun and not decoder.eof:
-        raise _Damaged("the zstd data are cut off")
+        raise Damaged("the zstd data are cut off")
 
 
 def lines(
@@ -154,7 +154,7 @@ def lines(
                 else:
                     yield number, piece
             tail.add(last)
-    except _Damaged as error:
+    except Damaged as error:
         yield number + 1, Broken(f"{error}; what could be read ends at line {number}", tail.start())
         return
     except OSError as error:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lsr.anserini import JsonVectors, write_json
+from lsr.ciff import CiffRows, write_ciff
 from lsr.corpus import FieldMap, format_of
+from lsr.corpus_bytes import SUFFIXES
 from lsr.errors import ConfigError, DataError, StorageError
 from lsr.rejects import Rejects
-from lsr.rounding import Rounding, checked_scale
+from lsr.rounding import USUAL_SCALE, Rounding, checked_scale
 from lsr.sparse import SparseVectors
 from lsr.vector_npz import NpzRows, ids_path, npz_file, write_npz
 from lsr.vector_rows import Piece, RawRows, VectorBatch
@@ -21,14 +23,14 @@ from lsr.vector_tables import ParquetVectors, write_parquet
 
 __all__ = ["VectorBatch", "read_vectors", "write_vectors"]
 
-VectorFormat = Literal["parquet", "npz", "anserini"]
-FORMATS: tuple[VectorFormat, ...] = ("parquet", "npz", "anserini")
+VectorFormat = Literal["parquet", "npz", "anserini", "ciff"]
+FORMATS: tuple[VectorFormat, ...] = ("parquet", "npz", "anserini", "ciff")
 Side = Literal["documents", "queries"]
 
 _SIDES = {"documents": "doc", "queries": "query"}
 _UNDERSTOOD = (
-    "a .parquet file (id, terms, weights), an .npz file (CSR) or lsr-benchmark folder, .jsonl "
-    "(also .gz, .zst) with Anserini's vectors, or a folder of such files"
+    "a .parquet file (id, terms, weights), an .npz file (CSR) or lsr-benchmark folder, .jsonl with "
+    "Anserini's vectors or .ciff (both also .gz, .zst), or a folder of such files"
 )
 
 
@@ -57,11 +59,11 @@ def read_vectors(
     """Yield the vectors of a file or folder with their documents, some thousand at a time.
 
     Reads Parquet (`id`, `terms`, `weights`, more columns), .npz (CSR; `side` picks the folder of
-    an lsr-benchmark embedding) and Anserini's JSON lines, whose tokens `vocabulary` maps to terms
-    (without it they are term ids). `vocab_size` is needed where neither the file nor `vocabulary`
-    tells it. `scale` is what the weights of an Anserini file were multiplied with. `skip` passes
-    over that many records, good or bad. Raises DataError at the first bad row, unless `rejects`
-    says otherwise, and ConfigError for a source that is not understood.
+    an lsr-benchmark embedding), and Anserini's JSON lines and CIFF, whose tokens `vocabulary` maps
+    to terms (without it they are term ids) and whose weights were multiplied with `scale`.
+    `vocab_size` is needed where neither the file nor `vocabulary` tells it. `skip` passes over
+    that many records, good or bad. Raises DataError at the first bad row, unless `rejects` says
+    otherwise, and for a CIFF file that is not whole; ConfigError for a source not understood.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -94,23 +96,28 @@ def write_vectors(
 ) -> int:
     """Write (ids, vectors) batches to a file, or a folder for npz; return the number of vectors.
 
-    `format` is parquet, npz or anserini. npz writes an lsr-benchmark folder, or a file and its
-    ids when `path` ends in .npz. anserini names terms by `tokens` (by id, without), with float
-    weights or, given `scale`, with rounded `weight * scale`, zeros left out (a Rounding in its
-    place counts what is lost); a `path` without a suffix is a folder, as Anserini wants it.
-    Nothing is at `path` before everything is written.
+    `format` is parquet, npz, anserini or ciff. npz writes an lsr-benchmark folder, or a file and
+    its ids when `path` ends in .npz. anserini and ciff name terms by `tokens` (by id, without).
+    anserini has float weights or, given `scale`, rounded `weight * scale`, zeros left out; ciff
+    always the latter, 100 times by default. A Rounding in place of a scale counts what is lost.
+    An anserini `path` without a suffix is a folder, as Anserini wants it. Nothing is at `path`
+    before everything is written.
     """
     target = Path(path)
     checked = _same_vocabulary(batches)
     _check_scale(scale, {format})
+    rounding = scale if scale is None or isinstance(scale, Rounding) else Rounding(scale)
     if format == "parquet":
         with _replacing(target) as file:
             return write_parquet(file, checked)
     if format == "anserini":
-        rounding = scale if scale is None or isinstance(scale, Rounding) else Rounding(scale)
         target = target if target.suffix else target / "vectors.jsonl"
         with _replacing(target) as file:
             return write_json(file, target.name, checked, tokens=tokens, rounding=rounding)
+    if format == "ciff":
+        rounding = rounding or Rounding(USUAL_SCALE)
+        with _replacing(target) as file:
+            return write_ciff(file, target.name, checked, tokens=tokens, rounding=rounding)
     if format != "npz":
         raise ConfigError(f"format is {format!r}; the formats are {', '.join(FORMATS)}")
     if target.suffix != ".npz":
@@ -166,6 +173,8 @@ def _shards(folder: Path) -> list[Path]:
 
 def _kind_of(path: Path) -> str | None:
     """Return the format of vectors that a file's name tells."""
+    if path.suffix == ".ciff" or (path.suffix in SUFFIXES and Path(path.stem).suffix == ".ciff"):
+        return "ciff"
     return {"jsonl": "anserini", "parquet": "parquet"}.get(format_of(path) or "")
 
 
@@ -176,10 +185,12 @@ def _reader(
     size: int | None,
     scale: float,
 ) -> _Rows:
-    if kind == "anserini":
+    if kind in ("anserini", "ciff"):
         name = "stdin" if path is None else str(path)
         if size is None:
             raise _size_unknown(name)
+        if kind == "ciff":
+            return CiffRows(path, vocabulary=vocabulary, vocab_size=size, scale=scale)
         return JsonVectors(name, path, vocabulary=vocabulary, vocab_size=size, scale=scale)
     if path is None:
         raise ConfigError(f"{kind} cannot be read from the standard input; give a file")
