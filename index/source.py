@@ -91,12 +91,14 @@ class CorpusSource:
 class VectorSource:
     """Documents with vectors made elsewhere; anything `lsr.vector_files` reads.
 
-    `vocab_size` is the index's; `vocabulary` maps the tokens of Anserini's files to terms.
+    `vocab_size` is the index's; `vocabulary` maps the tokens of Anserini's files and of CIFF to
+    terms, and `scale` is what their weights were multiplied with.
     """
 
     source: str
     vocab_size: int
     vocabulary: Mapping[str, int] | None = None
+    scale: float | None = None
     format: str | None = None
     mapping: FieldMap = field(default_factory=FieldMap)
 
@@ -116,6 +118,7 @@ class VectorSource:
             format=self.format,
             vocab_size=self.vocab_size,
             vocabulary=self.vocabulary,
+            scale=self.scale,
             mapping=self.mapping,
             rejects=rejects,
             batch=size,

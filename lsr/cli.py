@@ -10,7 +10,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from lsr import __version__, cli_bench, cli_documents, cli_encode, cli_index, cli_search, cli_tools
+from lsr import (
+    __version__,
+    cli_bench,
+    cli_documents,
+    cli_encode,
+    cli_formats,
+    cli_index,
+    cli_search,
+    cli_tools,
+)
 from lsr.cli_session import Session
 from lsr.cli_values import read_plainly
 from lsr.errors import LsrError
@@ -161,7 +170,8 @@ app.command("encode")(cli_encode.encode)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
 app.command("merge")(cli_documents.merge)
-app.command("export-vectors")(cli_encode.export_vectors)
+app.command("export")(cli_formats.export)
+app.command("export-vectors", hidden=True)(cli_formats.export)  # its name in 0.1.0
 app.command("warmup")(cli_tools.warmup)
 app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)

@@ -1,9 +1,9 @@
-"""`lsr encode` and `export-vectors`: texts to vectors, vectors to files."""
+"""`lsr encode`: texts to vectors, shown or written to files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsr.cli_formats import VectorFormat, format_of
 from lsr.cli_index import OnErrorOption, RejectsFile
-from lsr.cli_session import IndexDir, Json, Model, Session, Threads, session
+from lsr.cli_session import Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
 from lsr.output import Output, Progress, duration, number, plain
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from lsr.sparse import SparseVectors
 
 _BATCH = 4096
-_SUFFIXES = {".parquet": "parquet", ".npz": "npz", ".jsonl": "anserini", "": "npz"}
 
 
 class Side(StrEnum):
@@ -32,22 +32,6 @@ class Side(StrEnum):
 
     query = "query"
     document = "document"
-
-
-class VectorFormat(StrEnum):
-    """The files of vectors that are written."""
-
-    parquet = "parquet"
-    npz = "npz"
-    anserini = "anserini"
-
-
-VectorFile = Annotated[
-    Path,
-    typer.Option(
-        "--out", "-o", metavar="FILE", help="File of vectors: .parquet, .npz, .jsonl, or a folder."
-    ),
-]
 
 
 def encode(
@@ -86,7 +70,7 @@ def encode(
     """
     settings = session(ctx).settings(model=model, threads=threads, on_error=on_error)
     if out is not None:
-        kind = _format_of(out, out_format)
+        kind = format_of(out, out_format)
         from lsr.rejects import Rejects
 
         path = rejects or out.with_name(f"{out.name}.rejects.jsonl")
@@ -101,52 +85,6 @@ def encode(
     vectors = _encode(encoder, texts, side, settings.threads, None)
     for at, text in enumerate(texts):
         _show(session(ctx).output, encoder, vectors, at, text, json)
-
-
-def export_vectors(
-    ctx: typer.Context,
-    directory: IndexDir,
-    out: VectorFile,
-    format: Annotated[
-        VectorFormat | None, typer.Option(help="Format, where the name does not tell it.")
-    ] = None,
-    scale: Annotated[
-        float | None, typer.Option(min=0.0, help="anserini: integer weights, this many times.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Write the vectors of an index to a file."""
-    kind = _format_of(out, format)
-    settings = session(ctx).settings()
-    from lsr.index.index import Index
-    from lsr.vector_files import write_vectors
-
-    index = Index.open(directory, verify=settings.verify)
-    tokens = None
-    if kind is VectorFormat.anserini and index.settings.encoder_name is not None:
-        tokens = _tokens(index.encoder)
-    output = session(ctx).output
-    output.on_interrupt = f"{out} was not written"
-    with output.progress("vectors", index.info().n_rows) as bar:
-        batches = _counted(index.vectors(), bar)
-        count = write_vectors(out, kind.value, batches, tokens=tokens, scale=scale)
-    if json:
-        output.json({"index": directory, "out": out, "format": kind, "vectors": count})
-    else:
-        output.note(f"{count:,} vectors in {out}")
-
-
-def _format_of(out: Path, asked: VectorFormat | None) -> VectorFormat:
-    if asked is not None:
-        return asked
-    suffixes = [suffix for suffix in out.suffixes if suffix not in (".gz", ".zst")]
-    found = _SUFFIXES.get(suffixes[-1] if suffixes else "")
-    if found is None:
-        raise ConfigError(
-            f"{out}: the name does not tell the format of vectors",
-            hint="end it in .parquet, .npz or .jsonl, or name the format",
-        )
-    return VectorFormat(found)
 
 
 def _load(settings: Settings, side: Side) -> Encoder:
@@ -230,7 +168,7 @@ def _encode_corpus(
         out,
         kind.value,
         parts.batches(),
-        tokens=_tokens(encoder) if kind is VectorFormat.anserini else None,
+        tokens=_tokens(encoder) if kind in (VectorFormat.anserini, VectorFormat.ciff) else None,
         side="queries" if side is Side.query else "documents",
     )
     parts.remove()
@@ -245,14 +183,6 @@ def _encode_corpus(
     )
     if rejects.count:
         current.output.note(f"{rejects.count:,} record(s) left out; see {rejects.path}")
-
-
-def _counted(
-    batches: Iterable[tuple[list[str], SparseVectors]], bar: Progress
-) -> Iterator[tuple[list[str], SparseVectors]]:
-    for ids, vectors in batches:
-        yield ids, vectors
-        bar.update(bar.done + len(ids))
 
 
 def _tokens(encoder: Encoder) -> list[str]:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lsr.cli_formats import VocabularyFile
 from lsr.cli_session import IndexDir, Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
 from lsr.output import duration, number, size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lsr.config import Settings
     from lsr.corpus import FieldMap
     from lsr.index.build import BuildReport
@@ -42,10 +45,20 @@ Format = Annotated[
     str | None, typer.Option(help="Format of the sources, where the name does not tell it.")
 ]
 Vectors = Annotated[
-    bool, typer.Option("--vectors", help="The sources hold ready-made vectors; nothing is encoded.")
+    bool,
+    typer.Option(
+        "--vectors",
+        help="The sources are ready-made vectors: Parquet, npz, Anserini's JSON, CIFF, folders.",
+    ),
 ]
 VocabSize = Annotated[
     int | None, typer.Option(min=1, help="Number of terms, for --vectors without --model.")
+]
+WeightScale = Annotated[
+    float | None,
+    typer.Option(
+        "--scale", min=0.0, help="What the weights of --vectors were multiplied with; default 1."
+    ),
 ]
 IdField = Annotated[str | None, typer.Option(metavar="NAME", help="Field that holds the id.")]
 TitleField = Annotated[str | None, typer.Option(metavar="NAME", help="Field with the title.")]
@@ -92,6 +105,8 @@ class Job:
     restart: bool
     on_error: OnError | None
     rejects: Path | None
+    vocabulary: dict[str, int] | None = None
+    scale: float | None = None
 
 
 def index(
@@ -117,6 +132,8 @@ def index(
     format: Format = None,
     vectors: Vectors = False,
     vocab_size: VocabSize = None,
+    vocabulary: VocabularyFile = None,
+    scale: WeightScale = None,
     memory: Memory = None,
     threads: Threads = None,
     resume: Resume = False,
@@ -127,7 +144,8 @@ def index(
 ) -> None:
     """Make an index of a corpus in a new folder."""
     mapping = _field_map(id_field, title_field, text_field, field, keep_fields)
-    job = Job(sources, mapping, format, vectors, resume, restart, on_error, rejects)
+    tokens = _vocabulary(vocabulary, scale, vectors)
+    job = Job(sources, mapping, format, vectors, resume, restart, on_error, rejects, tokens, scale)
     settings = session(ctx).settings(
         model=model,
         memory=_bytes(memory),
@@ -140,6 +158,8 @@ def index(
         },
     )
     encoder = None if vectors and model is None else settings.model
+    if encoder is None and vocab_size is None and tokens is not None:
+        vocab_size = max(tokens.values()) + 1
     made = Made(encoder, vocab_size, _passage_settings(settings, encoder, passages))
     opened, is_new = open_or_create(out, made, job, settings)
     try:
@@ -168,6 +188,8 @@ def add(
     keep_fields: KeepFields = None,
     format: Format = None,
     vectors: Vectors = False,
+    vocabulary: VocabularyFile = None,
+    scale: WeightScale = None,
     memory: Memory = None,
     threads: Threads = None,
     resume: Resume = False,
@@ -178,7 +200,8 @@ def add(
 ) -> None:
     """Add documents to an index."""
     mapping = _field_map(id_field, title_field, text_field, field, keep_fields)
-    job = Job(sources, mapping, format, vectors, resume, restart, on_error, rejects)
+    tokens = _vocabulary(vocabulary, scale, vectors)
+    job = Job(sources, mapping, format, vectors, resume, restart, on_error, rejects, tokens, scale)
     settings = session(ctx).settings(memory=_bytes(memory), threads=threads, on_error=on_error)
     from lsr.index.index import Index
 
@@ -292,9 +315,18 @@ def _source(source: str, job: Job, index: Index) -> Source:
         return CorpusSource(source, job.format, job.mapping)
     if job.format is not None:
         raise ConfigError("--format is for text; files of vectors say themselves what they are")
-    has_encoder = index.settings.encoder_name is not None
-    vocabulary = index.encoder.vocabulary if has_encoder else None
-    return VectorSource(source, index.settings.vocab_size, vocabulary)
+    vocabulary: Mapping[str, int] | None = job.vocabulary
+    if vocabulary is None and index.settings.encoder_name is not None:
+        vocabulary = index.encoder.vocabulary
+    return VectorSource(source, index.settings.vocab_size, vocabulary, scale=job.scale)
+
+
+def _vocabulary(file: Path | None, scale: float | None, vectors: bool) -> dict[str, int] | None:
+    if not vectors and (file is not None or scale is not None):
+        raise ConfigError("--vocabulary and --scale say how to read vectors; give --vectors, too")
+    from lsr.vocabulary import read_vocabulary
+
+    return None if file is None else read_vocabulary(file)
 
 
 def _field_map(

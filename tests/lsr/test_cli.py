@@ -15,7 +15,7 @@ from lsr.errors import LsrError
 
 COMMANDS = (
     "index", "add", "delete", "get", "search", "explain", "encode", "info", "check", "merge",
-    "export-vectors", "warmup", "doctor", "demo-corpus", "demo", "config show", "bench encode",
+    "export", "warmup", "doctor", "demo-corpus", "demo", "config show", "bench encode",
     "bench search",
 )  # fmt: skip
 
@@ -161,7 +161,7 @@ def test_completion_can_be_shown() -> None:
         [sys.executable, "-c", script],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.split() == ["explain", "export-vectors"]
+    assert done.stdout.split() == ["explain", "export"]
 
 
 def test_the_command_and_the_module_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

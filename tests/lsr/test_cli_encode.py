@@ -29,7 +29,7 @@ def test_a_corpus_becomes_a_file_of_vectors(
 ) -> None:
     made = cli("encode", animals_jsonl, "--out", name, "--json").json()
     assert made["vectors"] == 3
-    exported = cli("export-vectors", animals, "--out", f"x{name}", "--json").json()
+    exported = cli("export", animals, "--out", f"x{name}", "--json").json()
     assert exported["vectors"] == 3
     from lsr.encoder import load_encoder
 
@@ -69,12 +69,12 @@ def test_queries_are_encoded_as_queries(cli: Any, tmp_path: Path) -> None:
 
 
 def test_an_export_may_hold_integers(cli: Any, animals: Path, tmp_path: Path) -> None:
-    assert cli("export-vectors", animals, "--out", "v.jsonl", "--scale", 100).code == 0
+    assert cli("export", animals, "--out", "v.jsonl", "--scale", 100).code == 0
     first = json.loads((tmp_path / "v.jsonl").read_text().splitlines()[0])
     assert all(isinstance(weight, int) for weight in first["vector"].values())
 
 
-@pytest.mark.parametrize("command", [["encode", "a.jsonl"], ["export-vectors", "d"]])
+@pytest.mark.parametrize("command", [["encode", "a.jsonl"], ["export", "d"]])
 def test_a_name_that_tells_no_format_is_refused(cli: Any, command: list[str]) -> None:
     found = cli(*command, "--out", "v.xyz")
     assert found.code == 2 and "format" in found.err
