@@ -1,9 +1,9 @@
-"""The accumulating kernels: postings added up window by window, the best rows scored in full.
+"""The rank-safe kernel: heavy postings added up, and every row scored that can still win.
 
-Of each list the heaviest tiers are read, and what the rest could add to a document is known. A
-document whose sum so far, and that rest, cannot reach the k-th score is passed over; the others
-are scored through the forward index. The bounds are those of MaxScore (Turtle and Flood, 1995)
-with lists cut by tier, not by term; the layout in windows is that of SINDI (arXiv 2509.08395).
+Of each list the heaviest tiers are read, and what the rest could add to a row is known. A row
+whose sum so far, and that rest, cannot reach the k-th score is passed over; the others are scored
+through the forward index. The bounds are those of MaxScore (Turtle and Flood, 1995) with lists
+cut by tier, not by term; the layout in windows is that of SINDI (arXiv 2509.08395).
 """
 
 from __future__ import annotations
@@ -13,43 +13,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .jit import kernel, prefetch
+from .jit import kernel
 from .scoring import fetch_row, product, spread, wipe
+from .sums import UNITS, add_lists, collect, find_lists, find_peaks, mask, reached_by, unit_of
 from .topk import finish, keep_best
 from .windows import BLOCK, TIERS
 
-#: The largest sum of an accumulator, and so the number of units of a window's largest score.
-UNITS = 65_535
-
 #: Where in `counts` the kernels add up what they did.
 POSTINGS, SCORED = 0, 1
+
+#: How much the postings left out may add, as a share of the k-th score; measured.
+SKIP = np.float32(0.3)
+
+#: What the k-th score is taken for where it is unknown, as a share of the largest possible.
+GUESS = np.float32(0.25)
 
 #: Lists are cut again when the rest is this much larger than was wanted.
 TOO_MUCH = np.float32(1.25)
 
 #: The smallest float32 above 0: "at least this" means "above 0".
 TINY = np.float32(1.4e-45)
-
-
-@kernel
-def _find_lists(
-    lists: npt.NDArray[np.uint32],
-    maxima: npt.NDArray[np.float32],
-    base: int,
-    query_terms: npt.NDArray[np.int64],
-    query_weights: npt.NDArray[np.float32],
-    n_terms: int,
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-) -> Any:
-    """Look up the query's lists in a window and the most each can add; return the sum of that."""
-    total = np.float32(0)
-    for at in range(n_terms):
-        number = np.int64(lists[base + query_terms[at]]) - 1
-        found[at] = number
-        bounds[at] = query_weights[at] * maxima[number] if number >= 0 else np.float32(0)
-        total += bounds[at]
-    return total
 
 
 @kernel
@@ -123,135 +106,11 @@ def _plan(
 
 
 @kernel
-def _add(
-    sums: npt.NDArray[np.uint16],
-    rows: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-    weight: np.uint32,
-) -> None:
-    """Add postings to the sums of their rows, rounded up; `weight` is in 1/256 of a unit."""
-    for at in range(rows.shape[0]):
-        sums[rows[at]] += np.uint16((np.uint32(codes[at]) * weight + np.uint32(255)) >> np.uint32(8))
-
-
-@kernel
-def _add_lists(
-    starts: npt.NDArray[np.int64],
-    tiers: npt.NDArray[np.uint16],
-    rows: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    n_terms: int,
-    unit: np.float32,
-    cuts: npt.NDArray[np.int64],
-    done: npt.NDArray[np.int64],
-    sums: npt.NDArray[np.uint16],
-) -> int:
-    """Add each list from posting `done` to the end of its cut; return how many were added."""
-    total = 0
-    for at in range(n_terms):
-        if at + 1 < n_terms and cuts[at + 1] > 0:
-            ahead = starts[found[at + 1]] + done[at + 1]
-            prefetch(rows, ahead)
-            prefetch(codes, ahead)
-        if cuts[at] == 0:
-            continue
-        stop = np.int64(tiers[found[at] * TIERS + cuts[at] - 1])
-        if stop <= done[at]:
-            continue
-        first = starts[found[at]]
-        # A code stands for 1/255 of the bound; the product is shifted by 8 bits.
-        weight = np.uint32(np.ceil(bounds[at] / unit * np.float32(256 / 255)))
-        _add(sums, rows[first + done[at] : first + stop], codes[first + done[at] : first + stop], weight)
-        total += stop - done[at]
-        done[at] = stop
-    return total
-
-
-@kernel
-def _find_peaks(
-    sums: npt.NDArray[np.uint16], n_blocks: int, peaks: npt.NDArray[np.uint16]
-) -> None:
-    """Find the largest sum of each block of rows."""
-    for block in range(n_blocks):
-        peak = np.uint16(0)
-        start = block * BLOCK
-        for at in range(BLOCK):
-            value = sums[np.uint64(start + at)]
-            peak = value if value > peak else peak
-        peaks[block] = peak
-
-
-@kernel
-def _mask(
-    sums: npt.NDArray[np.uint16],
-    n_rows: int,
-    first_row: int,
-    documents: npt.NDArray[np.uint32],
-    allowed: npt.NDArray[np.bool_],
-) -> None:
-    """Zero the sums of a window's rows whose documents are not allowed."""
-    zero = np.uint16(0)
-    if documents.shape[0]:
-        for at in range(n_rows):
-            if not allowed[documents[np.uint64(first_row + at)]]:
-                sums[np.uint64(at)] = zero
-    else:
-        for at in range(n_rows):
-            keep = allowed[np.uint64(first_row + at)]
-            sums[np.uint64(at)] = sums[np.uint64(at)] if keep else zero
-
-
-@kernel
-def _reached_by(values: npt.NDArray[np.uint16], size: int, count: int) -> Any:
-    """Return a sum, at least 1, that `count` of the values reach, if that many are above 0."""
-    low, high = np.int64(1), np.int64(UNITS + 1)
-    while high - low > 48:
-        middle = (low + high) >> 1
-        reached = np.int64(0)
-        least = np.uint16(middle)
-        for at in range(size):
-            reached += np.int64(values[np.uint64(at)] >= least)
-        if reached >= count:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _collect(
-    sums: npt.NDArray[np.uint16],
-    peaks: npt.NDArray[np.uint16],
-    n_blocks: int,
-    lowest: int,
-    block: int,
-    candidates: npt.NDArray[np.int64],
-    candidate_sums: npt.NDArray[np.uint16],
-) -> Any:
-    """List the rows with a sum of at least `lowest`, from a block on: (how many, next block).
-
-    Ends when the candidates' room is nearly full.
-    """
-    size = 0
-    while block < n_blocks and size + BLOCK <= candidates.shape[0]:
-        if np.int64(peaks[np.uint64(block)]) >= lowest:
-            for at in range(block * BLOCK, block * BLOCK + BLOCK):
-                value = sums[np.uint64(at)]
-                candidates[np.uint64(size)] = at
-                candidate_sums[np.uint64(size)] = value
-                size += np.int64(np.int64(value) >= lowest)
-        block += 1
-    return size, block
-
-
-@kernel
 def _lowest(
-    threshold: np.float32, slop: np.float32, credit: np.float32, rest: np.float32, unit: np.float32
+    threshold: np.float32, slop: np.float32, rest: np.float32, unit: np.float32
 ) -> Any:
     """Return the least sum that a row must have to be worth scoring."""
-    least = (threshold * (np.float32(1) - slop) - credit * rest) / unit - np.float32(1)
+    least = (threshold * (np.float32(1) - slop) - rest) / unit - np.float32(1)
     return np.int64(least) if least > 1 else np.int64(1)
 
 
@@ -272,7 +131,7 @@ def _score(
     k: int,
     room: int,
     lowest: int,
-    credit_units: np.float32,
+    rest_units: np.float32,
     unit: np.float32,
     last: int,
     size: int,
@@ -287,7 +146,7 @@ def _score(
     Return (hits, the score that later ones must reach, the document of the newest hit if its
     other rows may follow; `last` is that of the call before, -1 for none). When `room` hits are there, all but the
     k best go. Of the rows of one document, which follow one another, the best counts, the first
-    of them when several are. `lowest` rises with the threshold: a sum and `credit_units` are
+    of them when several are. `lowest` rises with the threshold: a sum and `rest_units` are
     the most that a row can have.
     """
     if count:
@@ -316,7 +175,7 @@ def _score(
             size = k
             if scores[k - 1] > threshold:
                 threshold = scores[k - 1]
-                least = threshold / unit - credit_units
+                least = threshold / unit - rest_units
                 lowest = max(lowest, np.int64(least)) if least > 1 else lowest
                 if score < threshold:
                     continue
@@ -348,8 +207,6 @@ def accumulate(
     n_terms: int,
     k: int,
     threshold: np.float32,
-    skip: np.float32,
-    credit: np.float32,
     sums: npt.NDArray[np.uint16],
     peaks: npt.NDArray[np.uint16],
     flags: npt.NDArray[np.uint8],
@@ -363,16 +220,13 @@ def accumulate(
     ranks: npt.NDArray[np.uint32],
     rows: npt.NDArray[np.int64],
 ) -> int:
-    """Find the k best documents of a segment; with credit 1 they are exactly those.
+    """Find the k best documents of a segment; rank-safe.
 
     The first seven arrays are the segment's postings, the next three its forward index (see
     `index.segment.Postings`). documents (n_rows,) maps rows to documents, or (0,) when each row
     is one. id_rank (n_docs,); deleted and allowed (n_docs,), or (0,) for none deleted, all
     allowed. query_terms, query_weights: the first n_terms count, at most 8,192, terms ascending
     and below vocab_size. threshold > 0: scores below it are not wanted.
-
-    `skip` is how much, as a share of the k-th score, the postings left out may add; `credit` is
-    the part of that which a document is given when it is decided whether to score it.
 
     For work, all zero and zero again at the end: sums (a multiple of 128 above any window,),
     flags and query (vocab,). For work, anything: peaks (a place for each 128 rows), found (3,
@@ -389,36 +243,36 @@ def accumulate(
     for window in range(windows.shape[0] - 1):
         first_row, n_rows = windows[window], windows[window + 1] - windows[window]
         base = window * vocab_size
-        top = _find_lists(lists, maxima, base, query_terms, query_weights, n_terms, found, bounds)
+        top = find_lists(lists, maxima, base, query_terms, query_weights, n_terms, found, bounds)
         if not top > 0 or top * (np.float32(1) + slop) < threshold:
             continue
-        unit = top / np.float32(UNITS - 3 * n_terms - 8)
+        unit = unit_of(top, n_terms)
         if price == 0:
             price = np.float32(n_rows) / top
         # Where the k-th score is unknown, it is taken to be a quarter of the largest possible; with
         # fewer than k hits in the windows before, nothing may be left out.
-        aim = threshold if threshold > TINY or size > 0 else np.float32(0.25) * top
-        rest, price = _plan(tiers, found, bounds, n_terms, skip * aim, price, cuts)
+        aim = threshold if threshold > TINY or size > 0 else GUESS * top
+        rest, price = _plan(tiers, found, bounds, n_terms, SKIP * aim, price, cuts)
         done[:] = 0
-        counts[POSTINGS] += _add_lists(
+        counts[POSTINGS] += add_lists(
             starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
         )
         if allowed.shape[0]:
-            _mask(sums, n_rows, first_row, documents, allowed)
+            mask(sums, n_rows, first_row, documents, allowed)
         n_blocks = (n_rows + BLOCK - 1) // BLOCK
-        _find_peaks(sums, n_blocks, peaks)
+        find_peaks(sums, n_blocks, peaks)
         if not threshold > TINY and size == 0:
             # A first look: the true scores of the rows with the largest sums.
             wanted, tried = k + k // 2 + 4, np.int64(UNITS + 1)
             while size < k and tried > 1:
                 if wanted <= n_blocks // 2:
-                    lowest = _reached_by(peaks, n_blocks, wanted)
+                    lowest = reached_by(peaks, n_blocks, wanted)
                 else:
-                    lowest = _reached_by(sums, n_rows, wanted)
+                    lowest = reached_by(sums, n_rows, wanted)
                 lowest = min(lowest, tried - 1)
                 size, look, block, last = 0, np.float32(0), 0, np.int64(-1)
                 while block < n_blocks:
-                    count, block = _collect(
+                    count, block = collect(
                         sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
                     )
                     size, look, last = _score(
@@ -456,18 +310,18 @@ def accumulate(
                     worst = min(worst, scores[at])
                 threshold = max(threshold, worst)
             size = 0
-            if rest > TOO_MUCH * skip * threshold:
-                rest, price = _plan(tiers, found, bounds, n_terms, skip * threshold, price, cuts)
-                counts[POSTINGS] += _add_lists(
+            if rest > TOO_MUCH * SKIP * threshold:
+                rest, price = _plan(tiers, found, bounds, n_terms, SKIP * threshold, price, cuts)
+                counts[POSTINGS] += add_lists(
                     starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
                 )
                 if allowed.shape[0]:
-                    _mask(sums, n_rows, first_row, documents, allowed)
-                _find_peaks(sums, n_blocks, peaks)
+                    mask(sums, n_rows, first_row, documents, allowed)
+                find_peaks(sums, n_blocks, peaks)
         block, last = 0, np.int64(-1)
         while block < n_blocks:
-            lowest = _lowest(threshold, slop, credit, rest, unit)
-            count, block = _collect(
+            lowest = _lowest(threshold, slop, rest, unit)
+            count, block = collect(
                 sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
             )
             size, threshold, last = _score(
@@ -486,7 +340,7 @@ def accumulate(
                 k,
                 room,
                 lowest,
-                credit * rest / unit + slop * np.float32(UNITS) + np.float32(2),
+                rest / unit + slop * np.float32(UNITS) + np.float32(2),
                 unit,
                 last,
                 size,

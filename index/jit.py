@@ -21,7 +21,7 @@ numba_cache.postpone_blas()
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 #: The files whose kernels call one another.
-SOURCES = ("jit", "inversion", "topk", "scoring", "accumulate", "kernels")
+SOURCES = ("jit", "windows", "inversion", "topk", "scoring", "sums", "accumulate", "shortlist")
 
 
 def kernel(function: Kernel) -> Kernel:

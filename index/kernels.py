@@ -3,6 +3,7 @@
 from .accumulate import accumulate
 from .inversion import invert
 from .scoring import score_rows
+from .shortlist import shortlist
 from .topk import best_rows
 
-__all__ = ["accumulate", "best_rows", "invert", "score_rows"]
+__all__ = ["accumulate", "best_rows", "invert", "score_rows", "shortlist"]

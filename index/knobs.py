@@ -1,7 +1,8 @@
-"""SearchKnobs: how much work a search may leave undone, for experts."""
+"""SearchKnobs: how much work an approximate search may leave undone, for experts."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lsr.errors import ConfigError
@@ -9,35 +10,26 @@ from lsr.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class SearchKnobs:
-    """How a search of the accumulating kind saves work; the defaults are rank-safe.
+    """How the accumulating search saves work.
 
-    `skip`: how much of the k-th best score the postings left out may add up to. More: fewer
-    postings are read, more documents scored. `credit`: the part of that which a document is
-    given when it is decided whether to score it in full. 1: none of the k best is missed. Less:
-    fewer documents are scored, and some of the best may be missed. Their product stays below 1.
+    `cutoff`: postings are read that add at least this share of the largest possible score, times
+    the root of the share of documents their term is in. More: faster, lower recall.
+    `oversample`: documents scored in full for each hit that is asked for. More: slower, higher
+    recall.
 
-    >>> SearchKnobs().exact, SearchKnobs(skip=0.8, credit=0.5).exact
-    (True, False)
+    >>> SearchKnobs(oversample=4).candidates(k=10)
+    48
     """
 
-    skip: float = 0.25
-    credit: float = 1.0
+    cutoff: float = 0.1
+    oversample: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.skip <= 4:
-            raise ConfigError(f"skip is {self.skip}; it must be from 0 to 4")
-        if not 0 <= self.credit <= 1:
-            raise ConfigError(f"credit is {self.credit}; it must be from 0 to 1")
-        if self.skip * self.credit > 0.75:
-            raise ConfigError(
-                f"skip {self.skip} times credit {self.credit} is {self.skip * self.credit:.2f}; "
-                "it must be at most 0.75"
-            )
+        if not 0 <= self.cutoff < math.inf:
+            raise ConfigError(f"cutoff is {self.cutoff}; it must be 0 or more, and finite")
+        if not 1 <= self.oversample < math.inf:
+            raise ConfigError(f"oversample is {self.oversample}; it must be 1 or more, and finite")
 
-    @property
-    def exact(self) -> bool:
-        """Whether the k best are found for certain."""
-        return self.credit >= 1
-
-
-EXACT = SearchKnobs()
+    def candidates(self, k: int) -> int:
+        """Return how many rows of a segment are scored in full for k hits."""
+        return math.ceil(self.oversample * k) + 8

@@ -58,6 +58,9 @@ class Scratch:
     candidate_sums: npt.NDArray[np.uint16] = field(
         default_factory=lambda: np.empty(2048, np.uint16)
     )
+    partial: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    order: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    listed: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
     flags: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     query: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
@@ -87,6 +90,19 @@ class Scratch:
         if n_terms and self.terms[n_terms - 1] >= vocab_size:
             return int(np.searchsorted(self.terms[:n_terms], vocab_size))
         return n_terms
+
+    def weight_range(self, n_terms: int) -> tuple[float, float]:
+        """Return the smallest and the largest weight of the query's first terms."""
+        weights = self.weights[:n_terms].tolist()
+        return min(weights), max(weights)
+
+    def shortlist(self, wanted: int) -> tuple[Any, Any, Any]:
+        """Return the arrays that hold a shortlist of so many rows while it grows."""
+        if 2 * wanted + BLOCK > len(self.listed):
+            size = 3 * wanted + BLOCK
+            self.partial = np.empty(size, np.float32)
+            self.order, self.listed = np.empty(size, np.uint32), np.empty(size, np.int64)
+        return self.partial, self.order, self.listed
 
     def make_room(self, n_hits: int) -> None:
         """Grow the hits' arrays to hold that many, and keep what they hold."""

@@ -15,7 +15,7 @@ from lsr.errors import ConfigError
 from lsr.sparse import SparseVector, SparseVectors
 
 from . import cold
-from .knobs import EXACT, SearchKnobs
+from .knobs import SearchKnobs
 from .scratch import Arguments, Scratch, arguments_of, scratch_of_thread
 from .searchable import Live, Searchable
 from .windows import frozen
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
     `segments` int64 numbers the segment in the snapshot, `documents` int64 the document in the
     segment, `rows` int64 its best row there, `scores` float32. `path` is `exact` or
-    `accumulate` (postings were added up, with knobs that are rank-safe or not), `scan` (rows
+    `accumulate` (postings were added up, rank-safe or with knobs), `scan` (rows
     were scored one by one), or `empty` when there was nothing to score. `postings` were added
     and `scored` rows scored in full.
     """
@@ -96,11 +96,11 @@ def search(
     query: SparseVector,
     k: int,
     allowed: Allowed = None,
-    knobs: SearchKnobs = EXACT,
+    knobs: SearchKnobs | None = None,
 ) -> Found:
     """Return the k best live documents of all segments by inner product, best first.
 
-    With knobs that are not exact some of the best may be missing; scores are true ones.
+    Rank-safe without `knobs`; with them some of the best may be missing, and scores are true.
 
     Equal scores are ordered by document id (UTF-8 bytes). Documents that share no term with the
     query are not found, so fewer than k may come back. `allowed` holds for each segment the
@@ -117,7 +117,7 @@ def search(
         raise ConfigError(f"k is {k}; it must be at least 1")
     scratch = scratch_of_thread()
     n_query = scratch.take(query)
-    scratch.counts[:] = 0
+    scratch.counts.fill(0)
     threshold = TINY
     total = used = 0
     scanned = accumulated = False
@@ -147,7 +147,7 @@ def search(
         total, used = total + size, used + 1
         if size == k and scratch.scores[total - 1] > threshold:
             threshold = scratch.scores[total - 1]
-    added = "exact" if knobs.exact or _engine.kernels is None else "accumulate"
+    added = "exact" if knobs is None or _engine.kernels is None else "accumulate"
     path = added if accumulated else "scan" if scanned else "empty"
     return _found(segments, scratch, total, k, used > 1, path)
 
@@ -158,7 +158,7 @@ def search_many(
     k: int,
     allowed: Allowed = None,
     threads: int | None = None,
-    knobs: SearchKnobs = EXACT,
+    knobs: SearchKnobs | None = None,
 ) -> list[Found]:
     """Return what each query finds, in order: the same as `search` one by one.
 
@@ -217,20 +217,15 @@ def _search_segment(
     k: int,
     keep: npt.NDArray[np.bool_] | None,
     threshold: np.float32,
-    knobs: SearchKnobs,
+    knobs: SearchKnobs | None,
 ) -> tuple[int, bool]:
     """Put the k best of a segment into the scratch from `at`: (how many, whether scanned)."""
     segment, deleted = live.segment, live.deleted
     arguments = arguments_of(segment)
     room = slice(at, at + 2 * k + SPARE)
     hits = scratch.scores[room], scratch.ranks[room], scratch.rows[room]
-    weights = scratch.weights[:n_terms]
     listed = None
-    if (
-        n_terms > MOST_TERMS
-        or float(weights.min()) * arguments.lightest < SMALLEST
-        or float(weights.max()) * arguments.heaviest * n_terms > LARGEST
-    ):
+    if n_terms > MOST_TERMS or not _expressible(scratch, arguments, n_terms):
         listed = _live_rows(segment, keep, deleted)
     elif keep is not None:
         listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
@@ -240,17 +235,12 @@ def _search_segment(
         size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
         scratch.counts[1] += len(listed)
         return size, True
-    size = _engine.kernels.accumulate(
-        *arguments.lists,
+    masks = (
         _ALL if deleted is None else frozen(deleted),
         _ALL if keep is None else frozen(keep),
-        scratch.terms,
-        scratch.weights,
-        n_terms,
-        k,
-        threshold,
-        knobs.skip,
-        knobs.credit,
+    )
+    asked = scratch.terms, scratch.weights, n_terms, k, threshold
+    work = (
         scratch.sums,
         scratch.peaks,
         *scratch.dense(segment.vocab_size),
@@ -259,9 +249,29 @@ def _search_segment(
         scratch.candidates,
         scratch.candidate_sums,
         scratch.counts,
+    )
+    if knobs is None:
+        return _engine.kernels.accumulate(*arguments.lists, *masks, *asked, *work, *hits), False
+    wanted = knobs.candidates(k)
+    size = _engine.kernels.shortlist(
+        *arguments.lists,
+        *masks,
+        *asked,
+        knobs.cutoff,
+        wanted,
+        *work,
+        *scratch.shortlist(wanted),
         *hits,
     )
     return size, False
+
+
+def _expressible(scratch: Scratch, arguments: Arguments, n_terms: int) -> bool:
+    """Return whether the accumulators' units can express what the lists add."""
+    least, most = scratch.weight_range(n_terms)
+    return (
+        least * arguments.lightest >= SMALLEST and most * arguments.heaviest * n_terms <= LARGEST
+    )
 
 
 def _search_cold(
