@@ -17,6 +17,7 @@ from lsr import (
     cli_encode,
     cli_formats,
     cli_index,
+    cli_lsr_benchmark,
     cli_search,
     cli_tools,
 )
@@ -179,6 +180,7 @@ app.command("demo")(cli_tools.demo)
 config.command("show")(cli_tools.config_show)
 bench.command("encode")(cli_bench.encode)
 bench.command("search")(cli_bench.search)
+bench.command("lsr-benchmark")(cli_lsr_benchmark.lsr_benchmark)
 # A callback makes typer keep a group of one command a group.
 config.callback()(lambda: None)
 bench.callback()(lambda: None)

@@ -192,6 +192,23 @@ class _Array:
             count -= step
 
 
+def largest_term(archive: Path) -> int:
+    """Return the largest term that an archive has a weight for, -1 when it has none.
+
+    For archives that do not say how many columns they have. Reads a piece at a time.
+    """
+    largest = -1
+    try:
+        with zipfile.ZipFile(archive) as file:
+            indices = _Array(file, "indices", str(archive))
+            for at in range(0, indices.size, _COPY):
+                found = indices.read(min(_COPY, indices.size - at))
+                largest = max(largest, int(found.max()))
+    except (*_DAMAGE, KeyError) as error:
+        raise DataError(f"{archive}: not a NumPy archive that can be read ({error})") from error
+    return largest
+
+
 def npz_file(source: Path, side: str) -> Path | None:
     """Return the archive that a path means: itself, or the one in an lsr-benchmark folder."""
     if source.suffix == ".npz":
