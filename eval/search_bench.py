@@ -6,24 +6,32 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import lsr.index
 from lsr.errors import ConfigError
 
-from .search_curves import Point, contenders
-from .search_engines import OURS, Build, Engine, Setting, engine, is_installed, names, version
-from .search_measures import Batch, Built, Measured, Refused, SearchReport, batch_row, measured_row
+from .search_engines import OURS, Setting, engine, is_installed, names, version
+from .search_measures import (
+    Batch,
+    Built,
+    Measured,
+    Refused,
+    SearchReport,
+    batch_row,
+    joined,
+    measured_row,
+)
 from .search_process import Child, EngineFailed, Pool, cores_to_use, spare_memory
 from .search_sets import SearchSet
 from .search_truth import make_truth
+from .search_tune import PASSES, Subject, Tried, chosen, note, remember, worth_another_look
 
 LEVELS = (0.90, 0.95, 0.97, 0.99)
-_FINE = (*LEVELS, 0.98)
-#: Settings of one engine that are measured with care; the sweep before tries them all.
-_KEPT = 20
+#: Queries of a turn: short, so that what else the machine does hits all engines alike.
+_SLICE = 250
 
 Say = Callable[[str], None]
 
@@ -45,32 +53,12 @@ class Plan:
     memory: float | None = None
 
 
-@dataclass(slots=True)
-class _Subject:
-    """One index of one engine."""
-
-    name: str
-    engine: Engine
-    build: Build
-    folder: Path
-    figures: dict[str, Any] = field(default_factory=dict)
-    kept: dict[int, list[Setting]] = field(default_factory=dict)
-    #: Megabytes of its process just before the index was opened.
-    opened_at: float = 0.0
-
-    @property
-    def memory(self) -> float:
-        """A guess at its megabytes once open: its files, and what Python and libraries take."""
-        return 250 + 1.3 * float(self.figures.get("bytes", 0)) / 1e6
-
-
 def bench_search(found: SearchSet, plan: Plan, say: Say = lambda line: None) -> SearchReport:
     """Build, tune and measure every engine on the set; what fails is a row, never the end.
 
     Everything built is kept in the set's folder and used again by the next run with the same
-    engine, options and version. Each engine is tuned on the first `sample` queries, all its
-    settings once; those near its Pareto front are then measured on all queries, in rounds that
-    go through all engines.
+    engine, options and version. Each engine is tuned on the first `sample` queries; the settings
+    near its Pareto front are then measured on all queries, in rounds that go through all engines.
     """
     for name, value in (("rounds", plan.rounds), ("sample", plan.sample)):
         if value < 1:
@@ -110,7 +98,7 @@ class _Run:
         self._set, self._plan, self._say = found, plan, say
         self._cores = list(cores_to_use(plan.core))
         self._pool = Pool(plan.memory or spare_memory())
-        self.subjects: list[_Subject] = []
+        self.subjects: list[Subject] = []
         self.refused: list[Refused] = []
 
     def close(self) -> None:
@@ -130,28 +118,16 @@ class _Run:
                 self._try(subject, "build", self._build)
 
     def tune(self) -> None:
-        """Try every setting of every engine once; keep those near its front."""
-        for subject in list(self.subjects):
-            self._try(subject, "tune", self._sweep)
+        """Try the settings of every engine on the sample; keep those near its front."""
         for k in self._plan.ks:
             for name in dict.fromkeys(subject.name for subject in self.subjects):
-                self._choose(name, k)
+                places = self._tried(name, k)
+                for at in chosen(places, keep_all=name == OURS and not self._plan.thorough):
+                    places[at].subject.kept.setdefault(k, []).append(places[at].setting)
 
     def measure(self) -> list[Measured]:
         """Measure the kept settings of all engines in interleaved rounds."""
-        rows: list[Measured] = []
-        for k in self._plan.ks:
-            taken: dict[tuple[int, int], list[dict[str, Any]]] = {}
-            for number in range(self._plan.rounds):
-                order = list(self.subjects)
-                for subject in order[::-1] if number % 2 else order:
-                    self._try(subject, "measure", self._measure, k, taken)
-                self._say(f"k = {k}: round {number + 1} of {self._plan.rounds}")
-            for subject in self.subjects:
-                for at, setting in enumerate(subject.kept.get(k, ())):
-                    if found := taken.get((id(subject), at)):
-                        rows.append(measured_row(subject.name, subject.build, setting, k, found))
-        return rows
+        return [row for k in self._plan.ks for row in self._measure_all(k)]
 
     def weigh(self) -> None:
         """Note the memory of each engine after all its queries."""
@@ -181,20 +157,18 @@ class _Run:
 
     # --- inside a step -------------------------------------------------------------------------
 
-    def _of_engine(self, name: str) -> list[_Subject]:
+    def _of_engine(self, name: str) -> list[Subject]:
         found = engine(name)
         if not is_installed(found):
             raise ConfigError(f"{found.package} is not installed")
         builds = found.builds(self._set.documents, self._set.queries)
         return [
-            _Subject(name, found, one, self._set.folder / one.name.replace(" ", "-"))
+            Subject(name, found, one, self._set.folder / one.name.replace(" ", "-"))
             for one in builds
             if self._plan.slow_builds or not one.slow
         ]
 
-    def _try(
-        self, subject: _Subject, stage: str, step: Callable[..., None], *given: object
-    ) -> None:
+    def _try(self, subject: Subject, stage: str, step: Callable[..., None], *given: object) -> None:
         """Do a step for a subject; one that fails leaves the run, and a row that says why."""
         try:
             step(subject, *given)
@@ -203,20 +177,21 @@ class _Run:
             self._pool.drop(id(subject))
             self.subjects = [other for other in self.subjects if other is not subject]
 
-    def _refuse(self, subject: _Subject, stage: str, reason: str) -> None:
+    def _refuse(self, subject: Subject, stage: str, reason: str) -> None:
         self._say(f"{subject.build.name}: {stage} failed: {reason}")
         self.refused.append(Refused(subject.name, subject.build.name, stage, reason))
 
-    def _told(self, subject: _Subject, cores: Sequence[int]) -> dict[str, Any]:
+    def _told(self, subject: Subject, cores: Sequence[int]) -> dict[str, Any]:
         return {
             "engine": subject.name,
             "build": subject.build._asdict(),
             "set": str(self._set.folder),
+            "n_queries": self._set.queries.n_rows,
             "folder": str(subject.folder),
             "cores": list(cores),
         }
 
-    def _start(self, subject: _Subject, cores: Sequence[int]) -> Child:
+    def _start(self, subject: Subject, cores: Sequence[int]) -> Child:
         child = Child(self._told(subject, cores), self._plan.limit)
         try:
             opened = child.ask({"do": "open"})
@@ -229,12 +204,12 @@ class _Run:
         subject.opened_at = opened["before"]
         return child
 
-    def _child(self, subject: _Subject) -> Child:
+    def _child(self, subject: Subject) -> Child:
         return self._pool.get(
             id(subject), subject.memory, lambda: self._start(subject, self._cores)
         )
 
-    def _build(self, subject: _Subject) -> None:
+    def _build(self, subject: Subject) -> None:
         """Build in a process that ends with it, or find what an earlier run built."""
         key = json.dumps([version(subject.engine), subject.build.options, _source(subject.name)])
         note = subject.folder / "built.json"
@@ -246,7 +221,8 @@ class _Run:
         shutil.rmtree(subject.folder, ignore_errors=True)
         child = Child(self._told(subject, self._cores), self._plan.limit)
         try:
-            figures = child.ask({"do": "build"})
+            given = child.ask({"do": "given"})
+            figures = {**given, **child.ask({"do": "build"})}
         finally:
             child.close()
         figures["peak_anonymous"] = child.peak_anonymous
@@ -254,65 +230,73 @@ class _Run:
         subject.figures = figures
         self.subjects.append(subject)
 
-    def _settings(self, subject: _Subject, k: int) -> list[Setting]:
-        documents, thorough = self._set.documents, self._plan.thorough
-        return list(subject.engine.settings(subject.build, documents, k, thorough=thorough))
-
-    def _sweep(self, subject: _Subject) -> None:
-        """Leave in the index's folder how every setting did on the sample."""
+    def _tried(self, name: str, k: int) -> list[Tried]:
+        """Return every setting of every index of an engine, and how it did on the sample."""
         queries = min(self._plan.sample, self._set.queries.n_rows)
-        for k in self._plan.ks:
-            settings = self._settings(subject, k)
-            if _swept(subject, k, queries, settings) is not None:
-                continue
-            self._say(f"k = {k}: trying {len(settings)} settings of {subject.build.name}")
-            child, found = self._child(subject), []
-            for setting in settings:
-                answer = child.ask(_question(setting, k, queries))
-                cpu = sum(answer["cpu"][0]) / queries
-                found.append({"options": setting.options, "recall": answer["recall"], "cpu": cpu})
-            told = {"queries": queries, "found": found}
-            _sweep_path(subject, k).write_text(json.dumps(told, indent=0), "utf-8")
+        places: list[Tried] = []
+        for subject in self._of(name):
+            documents, thorough = self._set.documents, self._plan.thorough
+            for setting in subject.engine.settings(subject.build, documents, k, thorough=thorough):
+                places.append(Tried(subject, setting))
+        if remember(places, k, queries):
+            return places
+        self._say(f"k = {k}: trying {len(places)} settings of {name}")
+        for number in range(PASSES):
+            here = worth_another_look(places) if number else places
+            for subject in self._of(name):
+                some = [one for one in here if one.subject is subject]
+                self._try(subject, "tune", self._try_settings, some, k, queries)
+        places = [one for one in places if one.subject in self.subjects and one.cpu is not None]
+        note(places, k, queries)
+        return places
 
-    def _choose(self, name: str, k: int) -> None:
-        """Keep the contenders among all settings of all indexes of an engine, and the exact."""
-        queries = min(self._plan.sample, self._set.queries.n_rows)
-        places: list[tuple[_Subject, Setting]] = []
-        points: list[Point] = []
+    def _try_settings(self, subject: Subject, some: Sequence[Tried], k: int, queries: int) -> None:
+        for one in some:
+            one.take(self._child(subject).ask(_question(one.setting, k, 0, queries)))
+
+    def _of(self, name: str) -> list[Subject]:
+        return [subject for subject in self.subjects if subject.name == name]
+
+    def _measure_all(self, k: int) -> list[Measured]:
+        n_queries = self._set.queries.n_rows
+        all_open = self._pool.fits(subject.memory for subject in self.subjects)
+        step = _SLICE if all_open else n_queries
+        taken: dict[tuple[int, int], list[list[dict[str, Any]]]] = {}
+        for number in range(self._plan.rounds):
+            for first in range(0, n_queries, step):
+                order = list(self.subjects)
+                span = first, min(first + step, n_queries)
+                for subject in order[::-1] if number % 2 else order:
+                    self._try(subject, "measure", self._measure, k, number, span, taken)
+            self._say(f"k = {k}: round {number + 1} of {self._plan.rounds}")
+        rows = []
         for subject in self.subjects:
-            if subject.name == name:
-                settings = self._settings(subject, k)
-                for setting, one in zip(
-                    settings, _swept(subject, k, queries, settings) or (), strict=True
-                ):
-                    points.append(Point(one["recall"], one["cpu"], len(places)))
-                    places.append((subject, setting))
-        kept = {point.at for point in contenders(points, _FINE, most=_KEPT)}
-        exact = [point for point in points if places[point.at][1].exact]
-        if exact:
-            kept.add(min(exact, key=lambda point: point.latency).at)
-        if name == OURS and not self._plan.thorough:
-            kept = set(range(len(places)))
-        for at in sorted(kept):
-            subject, setting = places[at]
-            subject.kept.setdefault(k, []).append(setting)
+            for at, setting in enumerate(subject.kept.get(k, ())):
+                rounds = [joined(parts) for parts in taken[id(subject), at]]
+                rows.append(measured_row(subject.name, subject.build, setting, k, rounds))
+        return rows
 
     def _measure(
-        self, subject: _Subject, k: int, taken: dict[tuple[int, int], list[dict[str, Any]]]
+        self,
+        subject: Subject,
+        k: int,
+        number: int,
+        span: tuple[int, int],
+        taken: dict[tuple[int, int], list[list[dict[str, Any]]]],
     ) -> None:
-        settings = subject.kept.get(k, [])
-        child = self._child(subject) if settings else None
-        for at, setting in enumerate(settings):
-            if child is not None:
-                answer = child.ask(_question(setting, k, self._set.queries.n_rows))
-                taken.setdefault((id(subject), at), []).append(answer)
+        for at, setting in enumerate(subject.kept.get(k, [])):
+            answer = self._child(subject).ask(_question(setting, k, *span))
+            rounds = taken.setdefault((id(subject), at), [])
+            if len(rounds) <= number:
+                rounds.append([])
+            rounds[number].append(answer)
 
-    def _weigh(self, subject: _Subject) -> None:
+    def _weigh(self, subject: Subject) -> None:
         used = self._child(subject).ask({"do": "memory"})
         subject.figures["used_mb"] = used["rss"] - subject.opened_at
         subject.figures["used_anonymous_mb"] = used["anonymous"]
 
-    def _batch(self, subject: _Subject, child: Child) -> list[Batch]:
+    def _batch(self, subject: Subject, child: Child) -> list[Batch]:
         rows = []
         k = self._plan.ks[0]
         settings = subject.kept.get(k, [])
@@ -331,25 +315,8 @@ class _Run:
         return rows
 
 
-def _question(setting: Setting, k: int, queries: int) -> dict[str, Any]:
-    return {"do": "run", "options": setting.options, "k": k, "queries": queries, "times": 1}
-
-
-def _sweep_path(subject: _Subject, k: int) -> Path:
-    return subject.folder / f"swept-{k}.json"
-
-
-def _swept(
-    subject: _Subject, k: int, queries: int, settings: Sequence[Setting]
-) -> list[dict[str, Any]] | None:
-    """Return what an earlier sweep of the same settings found, in their order."""
-    path = _sweep_path(subject, k)
-    if not path.is_file():
-        return None
-    told = json.loads(path.read_text("utf-8"))
-    same = [one["options"] for one in told["found"]] == [dict(one.options) for one in settings]
-    found: list[dict[str, Any]] = told["found"]
-    return found if same and told["queries"] == queries else None
+def _question(setting: Setting, k: int, first: int, stop: int) -> dict[str, Any]:
+    return {"do": "run", "options": setting.options, "k": k, "queries": [first, stop]}
 
 
 def _source(name: str) -> str:

@@ -34,6 +34,9 @@ class BmpEngine:
     ) -> Sequence[Setting]:
         return [Setting({"alpha": alpha, "beta": beta}) for alpha, beta in product(_ALPHAS, _BETAS)]
 
+    def load(self) -> None:
+        import_module(self.module)
+
     def given(self, documents: Csr, folder: Path) -> Csr:
         return documents
 

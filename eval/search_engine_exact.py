@@ -33,6 +33,10 @@ class _ByTerm:
     ) -> Sequence[Setting]:
         return [Setting({}, exact=True)]
 
+    def load(self) -> None:
+        import_module("scipy.sparse")
+        import_module(self.module)
+
     def given(self, documents: Csr, folder: Path) -> Any:
         return documents.scipy()
 
@@ -94,6 +98,10 @@ class SpladeIndexEngine(_ByTerm):
     """
 
     package, module = "splade-index", "splade_index"
+
+    def load(self) -> None:
+        super().load()
+        import_module("torch")
 
     def open(self, build: Build, folder: Path, queries: Csr) -> SpladeIndexSearcher:
         return SpladeIndexSearcher(build, folder, queries)

@@ -6,10 +6,12 @@ import inspect
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from lsr.index.index import Index
+from lsr.index.knobs import SearchKnobs
 from lsr.index.warmup import warmup
 from lsr.types import Document
 
@@ -18,6 +20,15 @@ from .search_sets import Csr
 
 _BATCH = 8192
 _TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
+#: The expert knobs of each path, swept when all paths are asked for.
+_SWEEPS: Mapping[str, Mapping[str, Sequence[float]]] = {
+    "exact": {},
+    "accumulate": {
+        "cutoff": (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3),
+        "oversample": (2, 3, 5, 8, 12, 20),
+    },
+    "blocks": {},
+}
 
 
 class LsrEngine:
@@ -34,10 +45,13 @@ class LsrEngine:
         if "recall" not in inspect.signature(Index.search).parameters:
             return [Setting({}, exact=True)]
         found = [Setting({"recall": target}) for target in _TARGETS]
-        return [*found, Setting({"exact": True}, exact=True)]
+        forced = [one for path in _SWEEPS for one in _forced(path)] if thorough else []
+        return [*found, Setting({"exact": True}, exact=True), *forced]
+
+    def load(self) -> None:
+        warmup()
 
     def given(self, documents: Csr, folder: Path) -> Csr:
-        warmup()
         return documents
 
     def build(self, given: Csr, build: Build, folder: Path) -> Callable[[], None]:
@@ -55,8 +69,19 @@ class LsrEngine:
         return lambda: None
 
     def open(self, build: Build, folder: Path, queries: Csr) -> LsrSearcher:
-        warmup()
         return LsrSearcher(Index.open(folder / "index", verify=False), queries)
+
+
+def _forced(path: str) -> list[Setting]:
+    """Return the settings of one path with every combination of its knobs."""
+    sweep = _SWEEPS[path]
+    names = list(sweep)
+    found = []
+    for values in product(*sweep.values()):
+        knobs = dict(zip(names, values, strict=True))
+        options = {"path": path, "knobs": knobs} if knobs else {"path": path}
+        found.append(Setting(options, exact=path == "exact"))
+    return found
 
 
 class LsrSearcher:
@@ -67,6 +92,8 @@ class LsrSearcher:
     def ask(self, options: Mapping[str, Any], k: int) -> Callable[[int], Any]:
         search: Callable[..., Any] = self._index.search
         queries = self._queries
+        if "knobs" in options:
+            options = {**options, "knobs": SearchKnobs(**options["knobs"])}
         lazy = hasattr(search(queries[0], k=1), "ids")
 
         def ask(query: int) -> Any:

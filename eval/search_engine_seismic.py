@@ -53,6 +53,9 @@ class SeismicEngine:
             for cut, factor, near in product(_CUTS, _HEAP_FACTORS, neighbours)
         ]
 
+    def load(self) -> None:
+        import_module(self.module)
+
     def given(self, documents: Csr, folder: Path) -> str:
         path = folder.parent / "seismic-input.bin"
         if not path.is_file():

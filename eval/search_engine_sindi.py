@@ -54,6 +54,9 @@ class SindiEngine:
             for count, share in product(candidates, _QUERY_PRUNING)
         ]
 
+    def load(self) -> None:
+        import_module(self.module)
+
     def given(self, documents: Csr, folder: Path) -> tuple[Any, ...]:
         return (
             documents.indptr.astype(np.uint32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -41,11 +41,15 @@ class Setting(NamedTuple):
     exact: bool = False
 
     def __str__(self) -> str:
-        parts = [
-            name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
-            for name, value in self.options.items()
-        ]
-        return ", ".join(parts) or "default"
+        return ", ".join(_words(self.options)) or "default"
+
+
+def _words(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _words(value)
+        else:
+            yield name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
 
 
 class Searcher(Protocol):
@@ -74,6 +78,9 @@ class Engine(Protocol):
         self, build: Build, documents: Csr, k: int, *, thorough: bool
     ) -> Sequence[Setting]:
         """Return the settings to sweep; `thorough` adds the expert ones of ours."""
+
+    def load(self) -> None:
+        """Import and compile what it needs, before anything is timed or weighed."""
 
     def given(self, documents: Csr, folder: Path) -> Any:
         """Return the documents in the form the build takes; the time of this does not count."""

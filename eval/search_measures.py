@@ -23,8 +23,8 @@ class Built:
     """One index: seconds to build, save and open it; bytes on disk; megabytes of memory.
 
     `peak` is the largest resident size while building, `before` that of the process with its
-    input ready; `peak_anonymous` leaves out views of files. `open_mb` and `used_mb` are what
-    opening the index, and all queries after that, added to the resident size.
+    input ready; `peak_anonymous` and `before_anonymous` leave out views of files. `open_mb` and
+    `used_mb` are what opening the index, and all queries after that, added to the resident size.
     """
 
     engine: str
@@ -35,6 +35,7 @@ class Built:
     save_cpu: float
     save_wall: float
     before: float
+    before_anonymous: float
     peak: float
     peak_anonymous: float
     bytes: int
@@ -132,9 +133,9 @@ class SearchReport:
 def measured_row(
     engine: str, build: Build, setting: Setting, k: int, rounds: Sequence[Mapping[str, Any]]
 ) -> Measured:
-    """Return the row of a setting from the answers of its rounds."""
-    cpu = np.array([times for one in rounds for times in one["cpu"]])
-    wall = np.array([times for one in rounds for times in one["wall"]])
+    """Return the row of a setting from its rounds: figures of all queries, and summed stats."""
+    cpu = np.array([one["cpu"] for one in rounds])
+    wall = np.array([one["wall"] for one in rounds])
     each = np.median(cpu, axis=0)
     p50, p90, p99 = np.percentile(each, (50, 90, 99)).tolist()
     means = cpu.mean(axis=1)
@@ -145,7 +146,7 @@ def measured_row(
         options=dict(setting.options),
         exact=setting.exact,
         k=k,
-        recall=float(np.median([one["recall"] for one in rounds])),
+        recall=float(np.mean([one["recall"] for one in rounds])),
         mean=float(each.mean()),
         p50=p50,
         p90=p90,
@@ -154,8 +155,18 @@ def measured_row(
         high=float(means.max()),
         wall_mean=float(np.median(wall, axis=0).mean()),
         wall_p50=float(np.median(np.median(wall, axis=0))),
-        stats=dict(rounds[-1].get("stats", {})),
+        stats={name: value / len(each) for name, value in rounds[-1]["stats"].items()},
     )
+
+
+def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one round from the answers to its slices of queries."""
+    stats: dict[str, float] = {}
+    for part in parts:
+        for name, value in part["stats"].items():
+            stats[name] = stats.get(name, 0.0) + value
+    lists = {name: [x for part in parts for x in part[name]] for name in ("cpu", "wall", "recall")}
+    return {**lists, "stats": stats}
 
 
 def batch_row(setting: Setting, k: int, threads: int, rounds: Sequence[Mapping[str, Any]]) -> Batch:

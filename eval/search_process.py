@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,10 @@ class Pool:
             self._open[key] = make(), expected
         self._open.move_to_end(key)
         return self._open[key][0]
+
+    def fits(self, sizes: Iterable[float]) -> bool:
+        """Return whether workers of these sizes can all be open at once."""
+        return sum(sizes) <= self._megabytes
 
     def drop(self, key: Hashable) -> None:
         """Close the worker of a key, if there is one."""

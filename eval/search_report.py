@@ -100,8 +100,8 @@ def _builds(report: SearchReport) -> Iterator[str]:
             "build CPU s",
             "build s",
             "save s",
-            "peak MB, above input",
-            "of it anonymous",
+            "memory MB to build",
+            "with files mapped",
             "disk MB",
             "open s",
             "memory MB, open",
@@ -110,9 +110,9 @@ def _builds(report: SearchReport) -> Iterator[str]:
     )
     for one in report.builds:
         name = one.build if one.build.startswith(one.engine) else f"{one.engine}: {one.build}"
-        anonymous = max(0.0, one.peak_anonymous - one.before)
+        anonymous = max(0.0, one.peak_anonymous - one.before_anonymous)
         cells = [f"{one.cpu:.1f}", f"{one.wall:.1f}", f"{one.save_wall:.1f}"]
-        cells += [f"{one.peak - one.before:.0f}", f"{anonymous:.0f}", f"{one.bytes / 1e6:.0f}"]
+        cells += [f"{anonymous:.0f}", f"{one.peak - one.before:.0f}", f"{one.bytes / 1e6:.0f}"]
         cells += [f"{one.open_wall:.1f}", f"{one.open_mb:.0f}", f"{one.used_mb:.0f}"]
         yield _row([f"{name} ({one.version})", *cells])
 

@@ -18,6 +18,8 @@ from lsr.sparse import SparseVector, SparseVectors
 
 _CHUNK = 65_536
 _BATCH = 512
+#: Queries made of the titles of a corpus that comes without any.
+_SAMPLED = 1000
 _PARTS = ("indptr", "terms", "weights")
 _HINT = (
     "give a folder of docs.npz (or docs.indptr.npy, docs.indices.npy, docs.data.npy) and "
@@ -79,14 +81,15 @@ class SearchSet:
     queries: Csr
 
     @classmethod
-    def open(cls, folder: Path) -> SearchSet:
-        """Map the set that `prepare_set` left in a folder."""
+    def open(cls, folder: Path, n_queries: int | None = None) -> SearchSet:
+        """Map the set that `prepare_set` left in a folder, with its first `n_queries`."""
         about = json.loads((folder / "set.json").read_text("utf-8"))
         sides = []
         for side in ("documents", "queries"):
             indptr, terms, weights = (_mapped(about[side][part]) for part in _PARTS)
             sides.append(Csr(indptr, terms, weights, about["n_terms"]))
-        return cls(about["name"], folder, sides[0], sides[1])
+        most = sides[1].n_rows if n_queries is None else min(n_queries, sides[1].n_rows)
+        return cls(about["name"], folder, sides[0], sides[1].rows(0, most))
 
     def describe(self) -> dict[str, Any]:
         """Return its sizes."""
@@ -117,17 +120,17 @@ def prepare_set(
     `model` is given, a corpus to encode; its queries are then the texts of `queries`, or the
     titles and first words of documents spread over the corpus.
     """
-    told = [source, queries, n_queries, n_documents, model, *_stamps(source, queries)]
+    told = [source, queries, n_documents, model, *_stamps(source, queries)]
     mark = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:10]
     name = Path(source.partition(":")[2] or source).stem or "set"
     folder = work / f"{name}-{mark}"
     if not (folder / "set.json").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        about = _laid_out(source, folder, queries, n_queries, n_documents, model, threads, say)
+        about = _laid_out(source, folder, queries, n_documents, model, threads, say)
         partial = folder / "set.json.tmp"
         partial.write_text(json.dumps({"name": name, **about}, indent=1), "utf-8")
         partial.replace(folder / "set.json")
-    found = SearchSet.open(folder)
+    found = SearchSet.open(folder, n_queries)
     if not found.documents.n_rows or not found.queries.n_rows:
         raise DataError(f"{source}: there are no documents or no queries in it", hint=_HINT)
     return found
@@ -137,7 +140,6 @@ def _laid_out(
     source: str,
     folder: Path,
     queries: str | None,
-    n_queries: int | None,
     n_documents: int | None,
     model: str | None,
     threads: int | None,
@@ -145,12 +147,12 @@ def _laid_out(
 ) -> dict[str, Any]:
     path = Path(source)
     if model is not None:
-        return _encoded(source, folder, queries, n_queries, n_documents, model, threads, say)
+        return _encoded(source, folder, queries, n_documents, model, threads, say)
     if (path / "docs.indptr.npy").is_file() and n_documents is None:
-        asked = _archive(path / "queries.npz" if queries is None else Path(queries), n_queries)
+        asked = _archive(path / "queries.npz" if queries is None else Path(queries), None)
         sides = {"queries": _write(asked, folder, "queries"), "documents": _outside(path)}
     elif (path / "docs.npz").is_file():
-        asked = _archive(path / "queries.npz" if queries is None else Path(queries), n_queries)
+        asked = _archive(path / "queries.npz" if queries is None else Path(queries), None)
         sides = {
             "documents": _write(_archive(path / "docs.npz", n_documents), folder, "documents"),
             "queries": _write(asked, folder, "queries"),
@@ -160,7 +162,7 @@ def _laid_out(
             raise ConfigError(f"{source}: no queries were found beside it", hint=_HINT)
         sides = {
             "documents": _write(_of_files(source, "documents", n_documents), folder, "documents"),
-            "queries": _write(_of_files(queries, "queries", n_queries), folder, "queries"),
+            "queries": _write(_of_files(queries, "queries", None), folder, "queries"),
         }
     n_terms = max(side.pop("n_terms") for side in sides.values())
     return {"n_terms": n_terms, **sides}
@@ -239,7 +241,6 @@ def _encoded(
     source: str,
     folder: Path,
     queries: str | None,
-    n_queries: int | None,
     n_documents: int | None,
     model: str,
     threads: int | None,
@@ -265,10 +266,10 @@ def _encoded(
 
     there = _write(documents(), folder, "documents")
     if queries is not None:
-        asked = [query.text for query in read_queries(queries)][:n_queries]
+        asked = [query.text for query in read_queries(queries)]
     else:
         known = [head for head in heads if head]
-        asked = known[:: max(1, len(known) // (n_queries or 1000))][: n_queries or 1000]
+        asked = known[:: max(1, len(known) // _SAMPLED)][:_SAMPLED]
     vectors = [encoder.encode_queries(asked, threads=threads)] if asked else []
     here = _write(vectors, folder, "queries")
     here.pop("n_terms")

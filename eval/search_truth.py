@@ -53,19 +53,19 @@ class Truth(NamedTuple):
             return cls(file["indptr"], file["rows"], file["needed"])
 
 
-def truth_path(folder: Path, k: int) -> Path:
+def truth_path(found: SearchSet, k: int) -> Path:
     """Return where the truth of a set for k is kept."""
-    return folder / f"truth-{k}.npz"
+    return found.folder / f"truth-{k}-of-{found.queries.n_rows}.npz"
 
 
 def make_truth(found: SearchSet, ks: Sequence[int], say: Callable[[str], None]) -> None:
     """Write the truth of a set for each k where it is not there already."""
-    missing = [k for k in ks if not truth_path(found.folder, k).is_file()]
+    missing = [k for k in ks if not truth_path(found, k).is_file()]
     if not missing:
         return
     say(f"exact answers of {found.queries.n_rows:,} queries")
     for k, truth in find_truth(found.documents, found.queries, missing).items():
-        truth.save(truth_path(found.folder, k))
+        truth.save(truth_path(found, k))
 
 
 def find_truth(documents: Csr, queries: Csr, ks: Sequence[int]) -> dict[int, Truth]:

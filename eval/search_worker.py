@@ -26,34 +26,39 @@ class Worker:
     """One engine, one set, one folder."""
 
     def __init__(self, told: Mapping[str, Any]) -> None:
-        self._set = SearchSet.open(Path(told["set"]))
+        self._set = SearchSet.open(Path(told["set"]), told["n_queries"])
         self._folder = Path(told["folder"])
         self._build = Build(told["build"]["name"], told["build"]["options"])
         self._engine: Engine = engine(told["engine"])
+        self._given: Any = None
         self._searcher: Searcher | None = None
         self._truths: dict[int, Truth] = {}
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Do what the question asks."""
         what = question["do"]
+        if what == "given":
+            return self._take()
         if what == "build":
             return self._do_build()
         if what == "open":
             return self._open()
         if what == "run":
-            return self._run(
-                question["options"], question["k"], question["queries"], question["times"]
-            )
+            return self._run(question["options"], question["k"], *question["queries"])
         if what == "batch":
             return self._batch(question["options"], question["k"], question["threads"])
         return {"rss": rss_mb(), "anonymous": anonymous_mb()}
 
-    def _do_build(self) -> dict[str, Any]:
+    def _take(self) -> dict[str, Any]:
         self._folder.mkdir(parents=True, exist_ok=True)
-        given = self._engine.given(self._set.documents, self._folder)
+        self._engine.load()
+        self._given = self._engine.given(self._set.documents, self._folder)
         gc.collect()
-        before, clock = rss_mb(), Clock()
-        save = self._engine.build(given, self._build, self._folder)
+        return {"before": rss_mb(), "before_anonymous": anonymous_mb()}
+
+    def _do_build(self) -> dict[str, Any]:
+        clock = Clock()
+        save = self._engine.build(self._given, self._build, self._folder)
         built = clock.read()
         save()
         saved = clock.read()
@@ -62,40 +67,41 @@ class Worker:
             "wall": built.wall,
             "save_cpu": saved.cpu - built.cpu,
             "save_wall": saved.wall - built.wall,
-            "before": before,
             "peak": peak_mb(),
             "bytes": _size(self._folder),
         }
 
     def _open(self) -> dict[str, Any]:
-        queries = self._set.queries
+        self._engine.load()
+        gc.collect()
         before, clock = rss_mb(), Clock()
-        self._searcher = self._engine.open(self._build, self._folder, queries)
+        self._searcher = self._engine.open(self._build, self._folder, self._set.queries)
         spent = clock.read()
         return {"cpu": spent.cpu, "wall": spent.wall, "before": before, "rss": rss_mb()}
 
-    def _run(self, options: Mapping[str, Any], k: int, queries: int, times: int) -> dict[str, Any]:
+    def _run(self, options: Mapping[str, Any], k: int, first: int, stop: int) -> dict[str, Any]:
+        """Time queries first to stop, each alone; return lists of figures, an entry a query."""
         searcher = self._opened()
         if k not in self._truths:
-            self._truths[k] = Truth.load(truth_path(self._set.folder, k))
+            self._truths[k] = Truth.load(truth_path(self._set, k))
         ask, truth = searcher.ask(options, k), self._truths[k]
-        answers = [ask(query) for query in range(min(_WARM, queries))]
+        for query in range(first, min(first + _WARM, stop)):
+            ask(query)
         gc.collect()
         gc.disable()
-        found = [_timed(ask, queries) for _ in range(times)]
+        cpu, wall, answers = _timed(ask, range(first, stop))
         gc.enable()
-        answers = found[-1][2]
-        recalls = [
-            truth.recall(query, searcher.rows(answer), k) for query, answer in enumerate(answers)
-        ]
         stats: dict[str, float] = {}
         for answer in answers:
             for name, value in searcher.stats(answer).items():
-                stats[name] = stats.get(name, 0.0) + value / queries
+                stats[name] = stats.get(name, 0.0) + value
         return {
-            "cpu": [cpu for cpu, _, _ in found],
-            "wall": [wall for _, wall, _ in found],
-            "recall": sum(recalls) / queries,
+            "cpu": cpu,
+            "wall": wall,
+            "recall": [
+                truth.recall(query, searcher.rows(answer), k)
+                for query, answer in enumerate(answers, first)
+            ],
             "stats": stats,
         }
 
@@ -126,10 +132,10 @@ class Clock:
         return found
 
 
-def _timed(ask: Callable[[int], Any], queries: int) -> tuple[list[float], list[float], list[Any]]:
+def _timed(ask: Callable[[int], Any], queries: range) -> tuple[list[float], list[float], list[Any]]:
     """Ask every query; return microseconds of CPU and wall of each, and the answers."""
     cpu, wall, answers = [], [], []
-    for query in range(queries):
+    for query in queries:
         before, began = time.process_time_ns(), time.perf_counter_ns()
         answer = ask(query)
         wall.append((time.perf_counter_ns() - began) / 1e3)

@@ -32,6 +32,9 @@ class Engine:
     ) -> Sequence[Setting]:
         return [Setting({})]
 
+    def load(self) -> None:
+        return None
+
     def given(self, documents: Csr, folder: Path) -> Any:
         return None
 

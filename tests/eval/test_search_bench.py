@@ -63,13 +63,13 @@ def test_second_run_builds_and_tunes_nothing_again(toy: SearchSet) -> None:
     said: list[str] = []
     plan = Plan(engines=odd("First"), rounds=1, sample=5, batch=False)
     first = bench_search(toy, plan, said.append)
-    assert "building First" in said and "k = 10: trying 1 settings of First" in said
+    assert "building First" in said and "k = 10: trying 1 settings of odd_engines:First" in said
     said.clear()
     second = bench_search(toy, plan, said.append)
     assert said == ["k = 10: round 1 of 1"]
     assert first.builds[0].cpu == second.builds[0].cpu
     bench_search(toy, Plan(engines=odd("First"), rounds=1, sample=6, batch=False), said.append)
-    assert "k = 10: trying 1 settings of First" in said
+    assert "k = 10: trying 1 settings of odd_engines:First" in said
 
 
 def test_short_memory_closes_the_process_that_waited_longest(toy: SearchSet) -> None:

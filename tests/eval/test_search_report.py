@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from lsr.eval.search_measures import (
     Refused,
     SearchReport,
     batch_row,
+    joined,
     measured_row,
 )
 from lsr.eval.search_report import draw_curves, to_markdown
@@ -35,7 +37,9 @@ def report() -> SearchReport:
         row("lsr", 0.96, 40), row("lsr", 1.0, 120, exact=True), row("quick", 0.9, 100),
         row("quick", 0.98, 180), row("plain", 1.0, 300, exact=True),
     ]  # fmt: skip
-    built = Built("quick", "quick 7", "1.2", 3.5, 4.0, 0.1, 0.2, 100.0, 450.0, 300.0, 5_000_000)
+    built = Built(
+        "quick", "quick 7", "1.2", 3.5, 4.0, 0.1, 0.2, 100.0, 50.0, 450.0, 300.0, 5_000_000
+    )
     return SearchReport(
         set=ABOUT, ks=(10,), levels=(0.90, 0.95, 0.99), rounds=5, sample=2, builds=(built,),
         measured=tuple(rows), batch=(Batch("exact", 10, 2, 5000.0, 4000.0, 6000.0, 90.0),),
@@ -57,21 +61,26 @@ def test_tables_give_levels_the_best_peer_and_our_ratio_to_it() -> None:
 
 def test_tables_tell_builds_batches_and_what_is_missing() -> None:
     told = to_markdown(report())
-    assert "| quick 7 (1.2) | 3.5 | 4.0 | 0.2 | 350 | 200 | 5 |" in told
+    assert "| quick 7 (1.2) | 3.5 | 4.0 | 0.2 | 250 | 350 | 5 |" in told
     assert "| exact | 10 | 2 | 5000 (4000–6000) | 90 |" in told
     assert "| gone | – | start | gone is not installed \\| here |" in told
 
 
+def part(cpu: float, wall: float, recall: float) -> dict[str, Any]:
+    return {"cpu": [cpu], "wall": [wall], "recall": [recall], "stats": {"scored": 4.0}}
+
+
 def test_time_of_a_query_is_the_median_of_its_rounds() -> None:
     rounds = [
-        {"cpu": [[10.0, 20.0]], "wall": [[11.0, 21.0]], "recall": 0.5, "stats": {"scored": 7.0}},
-        {"cpu": [[90.0, 22.0]], "wall": [[91.0, 23.0]], "recall": 0.5},
-        {"cpu": [[12.0, 21.0]], "wall": [[13.0, 22.0]], "recall": 0.5},
+        joined([part(10.0, 11.0, 0.0), part(20.0, 21.0, 1.0)]),
+        joined([part(90.0, 91.0, 0.0), part(22.0, 23.0, 1.0)]),
+        joined([part(12.0, 13.0, 0.0), part(21.0, 22.0, 1.0)]),
     ]
     found = measured_row("quick", Build("quick 7", {}), Setting({"cut": 3}), 10, rounds)
     assert found.p50 == 16.5 and found.mean == 16.5  # of 12 and 21; the 90 was the machine's
     assert (found.low, found.high) == (15.0, 56.0)
-    assert found.wall_mean == 17.5 and found.setting == "cut 3" and found.recall == 0.5
+    assert found.stats == {"scored": 4.0} and found.wall_mean == 17.5
+    assert found.setting == "cut 3" and found.recall == 0.5
 
 
 def test_batch_gives_the_median_rate_and_its_range() -> None:

@@ -96,3 +96,11 @@ def test_corpus_is_encoded_and_its_titles_are_the_queries(tmp_path: Path) -> Non
     assert given.queries.n_rows == 1
     again = SearchSet.open(given.folder)
     assert again.queries.vectors() == given.queries.vectors()
+
+
+def test_another_number_of_queries_is_the_same_set(tmp_path: Path) -> None:
+    source = str(toy_set(tmp_path / "toy"))
+    some = prepare_set(source, tmp_path / "work", n_queries=4)
+    more = prepare_set(source, tmp_path / "work", n_queries=9)
+    assert some.folder == more.folder
+    assert some.queries.vectors() == more.queries.vectors().slice(0, 4)

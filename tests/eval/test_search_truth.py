@@ -74,6 +74,6 @@ def test_truth_is_kept_beside_the_set(tmp_path: Path) -> None:
     for _ in range(2):
         make_truth(found, [3, 5], said.append)
     assert said == ["exact answers of 12 queries"]
-    kept = Truth.load(truth_path(found.folder, 3))
+    kept = Truth.load(truth_path(found, 3))
     again = find_truth(found.documents, found.queries, [3])[3]
     assert all(np.array_equal(one, other) for one, other in zip(kept, again, strict=True))
