@@ -22,6 +22,7 @@ def _load(name: str) -> ModuleType:
 filter_cases = _load("filter_cases")
 toy_encoder = _load("toy_encoder")
 store_cases = _load("store_cases")
+shelf_cases = _load("shelf_cases")
 
 
 @pytest.fixture
