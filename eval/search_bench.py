@@ -71,7 +71,6 @@ def bench_search(found: SearchSet, plan: Plan, say: Say = lambda line: None) -> 
         run.build()
         run.tune()
         measured = run.measure()
-        run.weigh()
         batch = run.batch() if plan.batch else []
     finally:
         run.close()
@@ -128,11 +127,6 @@ class _Run:
     def measure(self) -> list[Measured]:
         """Measure the kept settings of all engines in interleaved rounds."""
         return [row for k in self._plan.ks for row in self._measure_all(k)]
-
-    def weigh(self) -> None:
-        """Note the memory of each engine after all its queries."""
-        for subject in list(self.subjects):
-            self._try(subject, "weigh", self._weigh)
 
     def batch(self) -> list[Batch]:
         """Measure our own batch search on one thread and two."""
@@ -290,11 +284,11 @@ class _Run:
             if len(rounds) <= number:
                 rounds.append([])
             rounds[number].append(answer)
-
-    def _weigh(self, subject: Subject) -> None:
-        used = self._child(subject).ask({"do": "memory"})
-        subject.figures["used_mb"] = used["rss"] - subject.opened_at
-        subject.figures["used_anonymous_mb"] = used["anonymous"]
+        if subject.kept.get(k):
+            # Now, since a process may be closed to make room before all is over.
+            used = self._child(subject).ask({"do": "memory"})
+            subject.figures["used_mb"] = used["rss"] - subject.opened_at
+            subject.figures["used_anonymous_mb"] = used["anonymous"]
 
     def _batch(self, subject: Subject, child: Child) -> list[Batch]:
         rows = []
