@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .jit import kernel
-from .scoring import fetch_row, product, spread, wipe
-from .sums import UNITS, add_lists, collect, find_lists, find_peaks, mask, reached_by, unit_of
+from .jit import kernel, prefetch
+from .scoring import AHEAD, fetch_row, product, spread, wipe
+from .sums import UNITS, add_lists, collect, find_lists, find_peaks, fits, mask, reached_by, unit_of
 from .topk import finish, keep_best
 from .windows import BLOCK, TIERS
 
@@ -106,9 +106,7 @@ def _plan(
 
 
 @kernel
-def _lowest(
-    threshold: np.float32, slop: np.float32, rest: np.float32, unit: np.float32
-) -> Any:
+def _lowest(threshold: np.float32, slop: np.float32, rest: np.float32, unit: np.float32) -> Any:
     """Return the least sum that a row must have to be worth scoring."""
     least = (threshold * (np.float32(1) - slop) - rest) / unit - np.float32(1)
     return np.int64(least) if least > 1 else np.int64(1)
@@ -144,16 +142,18 @@ def _score(
     """Score candidates, in row order, and put their documents among the hits.
 
     Return (hits, the score that later ones must reach, the document of the newest hit if its
-    other rows may follow; `last` is that of the call before, -1 for none). When `room` hits are there, all but the
-    k best go. Of the rows of one document, which follow one another, the best counts, the first
-    of them when several are. `lowest` rises with the threshold: a sum and `rest_units` are
-    the most that a row can have.
+    other rows may follow; `last` is that of the call before, -1 for none). When `room` hits are
+    there, all but the k best go. Of the rows of one document, which follow one another, the
+    best counts, the first of them when several are. `lowest` rises with the threshold: a sum
+    and `rest_units` are the most that a row can have.
     """
-    if count:
-        fetch_row(indptr, terms, weights, first_row + candidates[0])
     for number in range(count):
-        if number + 1 < count:
-            fetch_row(indptr, terms, weights, first_row + candidates[number + 1])
+        prefetch(indptr, first_row + candidates[number])
+    for number in range(min(count, AHEAD)):
+        fetch_row(indptr, terms, weights, first_row + candidates[number])
+    for number in range(count):
+        if number + AHEAD < count:
+            fetch_row(indptr, terms, weights, first_row + candidates[number + AHEAD])
         if np.int64(candidate_sums[number]) < lowest:
             continue
         row = first_row + candidates[number]
@@ -200,6 +200,8 @@ def accumulate(
     vocab_size: int,
     documents: npt.NDArray[np.uint32],
     id_rank: npt.NDArray[np.uint32],
+    lightest: float,
+    heaviest: float,
     deleted: npt.NDArray[np.bool_],
     allowed: npt.NDArray[np.bool_],
     query_terms: npt.NDArray[np.int64],
@@ -224,16 +226,20 @@ def accumulate(
 
     The first seven arrays are the segment's postings, the next three its forward index (see
     `index.segment.Postings`). documents (n_rows,) maps rows to documents, or (0,) when each row
-    is one. id_rank (n_docs,); deleted and allowed (n_docs,), or (0,) for none deleted, all
+    is one. id_rank (n_docs,). lightest, heaviest: of the lists'
+    heaviest weights. deleted and allowed (n_docs,), or (0,) for none deleted, all
     allowed. query_terms, query_weights: the first n_terms count, at most 8,192, terms ascending
     and below vocab_size. threshold > 0: scores below it are not wanted.
 
     For work, all zero and zero again at the end: sums (a multiple of 128 above any window,),
     flags and query (vocab,). For work, anything: peaks (a place for each 128 rows), found (3,
     n_terms) as one array, bounds (n_terms,), candidates, candidate_sums. counts: what was done
-    is added. scores, ranks, rows: filled best first; the answer is how many, at most k. They
-    need room for more than k. Documents that score 0 are never among them.
+    is added. scores, ranks, rows: filled best first, with room for more than k; the answer is
+    how many, at most k, or -1 when the query is one that `sums.fits` rules out. Documents that
+    score 0 are never among them.
     """
+    if not fits(query_weights, n_terms, lightest, heaviest):
+        return -1
     spread(query_terms, query_weights, n_terms, flags, query)
     cuts, done = found[n_terms : 2 * n_terms], found[2 * n_terms : 3 * n_terms]
     room = min(scores.shape[0], k + max(8, k // 4))
@@ -243,7 +249,9 @@ def accumulate(
     for window in range(windows.shape[0] - 1):
         first_row, n_rows = windows[window], windows[window + 1] - windows[window]
         base = window * vocab_size
-        top = find_lists(lists, maxima, base, query_terms, query_weights, n_terms, found, bounds)
+        top = find_lists(
+            lists, tiers, starts, maxima, base, query_terms, query_weights, n_terms, found, bounds
+        )
         if not top > 0 or top * (np.float32(1) + slop) < threshold:
             continue
         unit = unit_of(top, n_terms)
@@ -313,7 +321,17 @@ def accumulate(
             if rest > TOO_MUCH * SKIP * threshold:
                 rest, price = _plan(tiers, found, bounds, n_terms, SKIP * threshold, price, cuts)
                 counts[POSTINGS] += add_lists(
-                    starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
+                    starts,
+                    tiers,
+                    posting_rows,
+                    codes,
+                    found,
+                    bounds,
+                    n_terms,
+                    unit,
+                    cuts,
+                    done,
+                    sums,
                 )
                 if allowed.shape[0]:
                     mask(sums, n_rows, first_row, documents, allowed)
@@ -321,9 +339,7 @@ def accumulate(
         block, last = 0, np.int64(-1)
         while block < n_blocks:
             lowest = _lowest(threshold, slop, rest, unit)
-            count, block = collect(
-                sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
-            )
+            count, block = collect(sums, peaks, n_blocks, lowest, block, candidates, candidate_sums)
             size, threshold, last = _score(
                 candidates,
                 candidate_sums,

@@ -13,9 +13,32 @@ from .search import Found, score_rows
 from .store import LiveSegment
 
 
-def hits(segments: Sequence[LiveSegment], found: Found) -> tuple[Hit, ...]:
-    """Return what was found with the documents read in, best first."""
-    return tuple(_hit(segments[int(found.segments[at])], found, at) for at in range(len(found[0])))
+class Answer:
+    """What a search found, read from the segments when it is asked for."""
+
+    __slots__ = ("_found", "_segments")
+
+    def __init__(self, segments: Sequence[LiveSegment], found: Found) -> None:
+        self._segments = segments
+        self._found = found
+
+    def ids(self) -> list[str]:
+        """Return the ids of the documents, best first."""
+        owners, documents = self._found.segments.tolist(), self._found.documents.tolist()
+        if len(self._segments) == 1:
+            return self._segments[0].segment.ids(documents)
+        pairs = zip(owners, documents, strict=True)
+        return [self._segments[owner].segment.ids([document])[0] for owner, document in pairs]
+
+    def scores(self) -> list[float]:
+        """Return the scores, best first."""
+        return self._found.scores.tolist()
+
+    def hits(self) -> tuple[Hit, ...]:
+        """Return the hits with their documents, best first."""
+        found = self._found
+        numbers = found.segments.tolist()
+        return tuple(_hit(self._segments[number], found, at) for at, number in enumerate(numbers))
 
 
 def explanation(

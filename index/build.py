@@ -11,6 +11,7 @@ from typing import Any
 from lsr.errors import ConfigError
 from lsr.rejects import Rejects
 
+from .calibration import calibrate_in
 from .index import Index
 from .ingest import Action
 from .source import Source
@@ -114,6 +115,7 @@ def build(
         begun = _begin(transaction, sources, settings)
         done = _write_all(index, transaction, sources, settings, begun, rejects, progress, started)
         transaction.merge("all" if index.generation == 0 else "auto")
+        calibrate_in(transaction)
     except BaseException:
         index.abandon()
         raise

@@ -60,7 +60,7 @@ _STAMP = _stamp()
 
 
 @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
-def prefetch(typing: Any, array: Any, at: Any) -> Any:  # noqa: D417
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
     """Fetch the cache line of `array[at]`, without waiting for it; `at` may be out of bounds."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

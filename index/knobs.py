@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from lsr.errors import ConfigError
 
+#: Rows from which an approximate search is worth its while.
+SMALL = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class SearchKnobs:
@@ -15,7 +18,7 @@ class SearchKnobs:
     `cutoff`: postings are read that add at least this share of the largest possible score, times
     the root of the share of documents their term is in. More: faster, lower recall.
     `oversample`: documents scored in full for each hit that is asked for. More: slower, higher
-    recall.
+    recall. `small`: segments with fewer rows are searched exactly, which takes as long there.
 
     >>> SearchKnobs(oversample=4).candidates(k=10)
     48
@@ -23,6 +26,7 @@ class SearchKnobs:
 
     cutoff: float = 0.1
     oversample: float = 5.0
+    small: int = SMALL
 
     def __post_init__(self) -> None:
         if not 0 <= self.cutoff < math.inf:

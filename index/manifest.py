@@ -62,8 +62,8 @@ def is_tombstone_name(name: str) -> bool:
 def seal(content: Mapping[str, Any]) -> bytes:
     """Return JSON that ends in its own checksum; the same content gives the same bytes.
 
-    >>> unseal(seal({"format": 1}), Path("x.json"))
-    {'format': 1}
+    >>> unseal(seal({"format": FORMAT}), Path("x.json"))
+    {'format': 2}
     """
     body = _dump(content)
     return body[:-1] + b',"checksum":"%s"}\n' % xxh3_64_hexdigest(body).encode()
@@ -85,6 +85,11 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
         raise IndexFormatError(
             f"{path} is format {version}; this lsr reads {FORMAT}",
             hint="install a newer lsr, or index again with this one",
+        )
+    if isinstance(version, int) and version < FORMAT:
+        raise IndexFormatError(
+            f"{path} is format {version}, of an lsr before 0.2; this lsr reads {FORMAT}",
+            hint="index the documents again: lsr index SOURCE --out DIR",
         )
     end = _SEAL.search(data)
     if end is None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from operator import lt
+
+import numpy as np
 
 from lsr.encoder import Encoder
 from lsr.errors import ConfigError, DataError
@@ -39,6 +43,8 @@ def _to_vector(
     query: Mapping[str, float] | Mapping[int, float] | SparseVector, encoder: Callable[[], Encoder]
 ) -> SparseVector:
     if isinstance(query, SparseVector):
+        if is_sound(query):
+            return query
         return SparseVectors.from_arrays(
             [0, len(query.terms)], query.terms, query.weights, vocab_size=_ANY_VOCABULARY
         )[0]
@@ -50,6 +56,20 @@ def _to_vector(
     for key, weight in query.items():
         row[_term(key, encoder) if isinstance(key, str) else key] = weight
     return SparseVectors.from_dicts([row], vocab_size=_ANY_VOCABULARY)[0]
+
+
+def is_sound(query: SparseVector) -> bool:
+    """Return whether a vector needs no further look; in plain Python, which is quicker here."""
+    terms, weights = query
+    if not (isinstance(terms, np.ndarray) and isinstance(weights, np.ndarray)):
+        return False
+    if terms.dtype != np.uint32 or weights.dtype != np.float32 or terms.ndim != 1:
+        return False
+    if terms.shape != weights.shape or not len(terms):
+        return False
+    numbers, values = terms.tolist(), weights.tolist()
+    ascending = all(map(lt, numbers, numbers[1:]))
+    return ascending and min(values) > 0 and isfinite(sum(values))
 
 
 def _term(token: str, encoder: Callable[[], Encoder]) -> int:

@@ -12,6 +12,9 @@ from .jit import kernel, prefetch
 #: Cache lines of a row that are fetched ahead: enough for 120 terms and their weights.
 TERM_LINES, WEIGHT_LINES = 4, 7
 
+#: Rows are fetched so many rows before they are scored.
+AHEAD = 2
+
 
 @kernel
 def product(
@@ -35,7 +38,10 @@ def product(
 
 @kernel
 def fetch_row(
-    indptr: npt.NDArray[np.int64], terms: npt.NDArray[Any], weights: npt.NDArray[np.float32], row: int
+    indptr: npt.NDArray[np.int64],
+    terms: npt.NDArray[Any],
+    weights: npt.NDArray[np.float32],
+    row: int,
 ) -> None:
     """Fetch a row that is scored soon."""
     start = indptr[row]
@@ -93,8 +99,8 @@ def score_rows(
     spread(query_terms, query_weights, n_terms, flags, query)
     count = listed.shape[0]
     for at in range(count):
-        if at + 1 < count:
-            fetch_row(indptr, terms, weights, listed[at + 1])
+        if at + AHEAD < count:
+            fetch_row(indptr, terms, weights, listed[at + AHEAD])
         start, stop = indptr[listed[at]], indptr[listed[at] + 1]
         out[at] = product(terms[start:stop], weights[start:stop], flags, query)
     wipe(query_terms, n_terms, flags, query)

@@ -23,12 +23,10 @@ VOCABULARY = 10
 class Arguments(NamedTuple):
     """A segment's arrays as the kernels take them, made once: one array type for each place."""
 
-    lists: tuple[Any, ...]  # the arguments of `accumulate` from the windows to the ids' ranks
+    lists: tuple[Any, ...]  # the arguments of `accumulate` before `deleted`
     forward: tuple[Any, ...]
     documents: npt.NDArray[np.uint32]
     id_rank: npt.NDArray[np.uint32]
-    lightest: float  # of the lists' heaviest weights; inf when there is no list
-    heaviest: float
     lengths: list[npt.NDArray[np.int64]]  # postings of each term; filled when first needed
 
     def lengths_of(self, terms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -91,10 +89,22 @@ class Scratch:
             return int(np.searchsorted(self.terms[:n_terms], vocab_size))
         return n_terms
 
-    def weight_range(self, n_terms: int) -> tuple[float, float]:
-        """Return the smallest and the largest weight of the query's first terms."""
-        weights = self.weights[:n_terms].tolist()
-        return min(weights), max(weights)
+    def work(self, vocab_size: int) -> tuple[Any, ...]:
+        """Return the arguments of `accumulate` from `sums` to `counts`."""
+        if vocab_size > len(self.query):
+            self.flags = np.zeros(vocab_size, np.uint8)
+            self.query = np.zeros(vocab_size, np.float32)
+        return (
+            self.sums,
+            self.peaks,
+            self.flags,
+            self.query,
+            self.found,
+            self.bounds,
+            self.candidates,
+            self.candidate_sums,
+            self.counts,
+        )
 
     def shortlist(self, wanted: int) -> tuple[Any, Any, Any]:
         """Return the arrays that hold a shortlist of so many rows while it grows."""
@@ -114,15 +124,6 @@ class Scratch:
             new = np.empty(size, old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)
-
-    def dense(
-        self, vocab_size: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Return the zeros that hold a query while rows are scored."""
-        if vocab_size > len(self.query):
-            self.flags = np.zeros(vocab_size, np.uint8)
-            self.query = np.zeros(vocab_size, np.float32)
-        return self.flags, self.query
 
 
 _local = threading.local()
@@ -148,15 +149,14 @@ def arguments_of(segment: Searchable) -> Arguments:
         row_document = _NO_DOCUMENTS if documents is None else frozen(documents)
         id_rank = frozen(segment.id_rank)
         forward = tuple(frozen(array) for array in segment.forward)
-        lists = *postings, *forward, segment.vocab_size, row_document, id_rank
         maxima = postings[4]
+        extremes = (float(maxima.min()), float(maxima.max())) if len(maxima) else (np.inf, 0.0)
+        lists = *postings, *forward, segment.vocab_size, row_document, id_rank, *extremes
         found = _prepared[segment] = Arguments(
             lists,
             forward,
             row_document,
             id_rank,
-            float(maxima.min()) if len(maxima) else np.inf,
-            float(maxima.max()) if len(maxima) else 0.0,
             [],
         )
     return found

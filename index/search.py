@@ -26,10 +26,6 @@ Allowed = Sequence[npt.NDArray[np.bool_] | None] | None
 #: costs a random access and a look at each of its terms; a window is swept whatever happens.
 SCAN_ROW, SCAN_TERM, SWEEP_ROW = 120.0, 0.8, 0.1
 
-#: Products of a query's and a list's heaviest weights that the accumulators' units can express,
-#: and terms of a query; searches beyond score every row.
-SMALLEST, LARGEST, MOST_TERMS = 1e-25, 1e32, 8192
-
 #: The smallest float32 above 0: "at least this" means "above 0".
 TINY = np.float32(1.4e-45)
 
@@ -81,6 +77,7 @@ class _Engine:
 
 _engine = _Engine()
 _ALL = frozen(np.zeros(0, np.bool_))
+_ZEROS = frozen(np.zeros(1024, np.int64))
 
 
 def load_kernels() -> None:
@@ -115,6 +112,10 @@ def search(
     """
     if k < 1:
         raise ConfigError(f"k is {k}; it must be at least 1")
+    if len(segments) == 1 and allowed is None and _engine.kernels is not None:
+        found = _search_alone(segments[0], query, k, knobs)
+        if found is not None:
+            return found
     scratch = scratch_of_thread()
     n_query = scratch.take(query)
     scratch.counts.fill(0)
@@ -225,53 +226,77 @@ def _search_segment(
     room = slice(at, at + 2 * k + SPARE)
     hits = scratch.scores[room], scratch.ranks[room], scratch.rows[room]
     listed = None
-    if n_terms > MOST_TERMS or not _expressible(scratch, arguments, n_terms):
-        listed = _live_rows(segment, keep, deleted)
-    elif keep is not None:
+    if keep is not None:
         listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
-    if listed is not None:
-        scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
-        documents, ranks = arguments.documents, arguments.id_rank
-        size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
-        scratch.counts[1] += len(listed)
-        return size, True
-    masks = (
-        _ALL if deleted is None else frozen(deleted),
-        _ALL if keep is None else frozen(keep),
-    )
-    asked = scratch.terms, scratch.weights, n_terms, k, threshold
-    work = (
-        scratch.sums,
-        scratch.peaks,
-        *scratch.dense(segment.vocab_size),
-        scratch.found,
-        scratch.bounds,
-        scratch.candidates,
-        scratch.candidate_sums,
-        scratch.counts,
-    )
-    if knobs is None:
-        return _engine.kernels.accumulate(*arguments.lists, *masks, *asked, *work, *hits), False
-    wanted = knobs.candidates(k)
-    size = _engine.kernels.shortlist(
-        *arguments.lists,
-        *masks,
-        *asked,
-        knobs.cutoff,
-        wanted,
-        *work,
-        *scratch.shortlist(wanted),
-        *hits,
-    )
-    return size, False
+    if listed is None:
+        size = _accumulate(live, arguments, scratch, n_terms, k, keep, threshold, knobs, hits)
+        if size >= 0:
+            return size, False
+        listed = _live_rows(segment, keep, deleted)
+    scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
+    documents, ranks = arguments.documents, arguments.id_rank
+    size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
+    scratch.counts[1] += len(listed)
+    return size, True
 
 
-def _expressible(scratch: Scratch, arguments: Arguments, n_terms: int) -> bool:
-    """Return whether the accumulators' units can express what the lists add."""
-    least, most = scratch.weight_range(n_terms)
-    return (
-        least * arguments.lightest >= SMALLEST and most * arguments.heaviest * n_terms <= LARGEST
+def _accumulate(
+    live: Live,
+    arguments: Arguments,
+    scratch: Scratch,
+    n_terms: int,
+    k: int,
+    keep: npt.NDArray[np.bool_] | None,
+    threshold: np.float32,
+    knobs: SearchKnobs | None,
+    hits: tuple[Any, Any, Any],
+) -> int:
+    """Return how many hits the kernel put into `hits`, -1 if the query is not for it."""
+    deleted = _ALL if live.deleted is None else frozen(live.deleted)
+    allowed = _ALL if keep is None else frozen(keep)
+    work = scratch.work(live.segment.vocab_size)
+    before = *arguments.lists, deleted, allowed, scratch.terms, scratch.weights, n_terms, k
+    size: int
+    if knobs is not None and live.segment.n_rows >= knobs.small:
+        wanted = knobs.candidates(k)
+        lists = scratch.shortlist(wanted)
+        size = _engine.kernels.shortlist(
+            *before, threshold, knobs.cutoff, wanted, *work, *lists, *hits
+        )
+        if size >= k or size < 0 or threshold > TINY:
+            return size
+        # Too little was read to find k documents; whoever asks for k and has them gets them.
+    size = _engine.kernels.accumulate(*before, threshold, *work, *hits)
+    return size
+
+
+def _search_alone(
+    live: Live, query: SparseVector, k: int, knobs: SearchKnobs | None
+) -> Found | None:
+    """Do what `search` does with one segment and no filter, in fewer steps; None if it cannot.
+
+    After a search the processor's caches hold little of Python, which makes each step dear.
+    """
+    segment, scratch = live.segment, scratch_of_thread()
+    n_terms = scratch.known(scratch.take(query), segment.vocab_size)
+    k = min(k, segment.n_documents)
+    if not n_terms or not k:
+        return None
+    scratch.make_room(2 * k + SPARE)
+    hits = scratch.scores, scratch.ranks, scratch.rows
+    counts = scratch.counts
+    counts[0] = counts[1] = 0
+    arguments = arguments_of(segment)
+    size = _accumulate(live, arguments, scratch, n_terms, k, None, TINY, knobs, hits)
+    if size < 0:
+        return None
+    rows = scratch.rows[:size].copy()
+    documents = (
+        rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)
     )
+    owners = _ZEROS[:size] if size <= len(_ZEROS) else np.zeros(size, np.int64)
+    path = "exact" if knobs is None else "accumulate"
+    return Found(owners, documents, rows, scratch.scores[:size].copy(), path, *counts.tolist())
 
 
 def _search_cold(
@@ -333,7 +358,7 @@ def _score(
     listed: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
     out = np.empty(len(listed), np.float32)
-    dense = scratch.dense(segment.vocab_size)
+    dense = scratch.work(segment.vocab_size)[2:4]
     _engine.kernels.score_rows(
         *arguments.forward, scratch.terms, scratch.weights, n_terms, listed, *dense, out
     )

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .accumulate import POSTINGS, SCORED
-from .jit import kernel
-from .scoring import fetch_row, product, spread, wipe
-from .sums import add_lists, collect, find_lists, find_peaks, mask, reached_by, unit_of
+from .jit import kernel, prefetch
+from .scoring import AHEAD, fetch_row, product, spread, wipe
+from .sums import add_lists, collect, find_lists, find_peaks, fits, mask, reached_by, unit_of
 from .topk import finish, keep_best
 from .windows import BLOCK, TIERS
 
@@ -94,7 +94,9 @@ def _list(
     for window in range(windows.shape[0] - 1):
         first_row, n_rows = windows[window], windows[window + 1] - windows[window]
         base = window * vocab_size
-        top = find_lists(lists, maxima, base, query_terms, query_weights, n_terms, found, bounds)
+        top = find_lists(
+            lists, tiers, starts, maxima, base, query_terms, query_weights, n_terms, found, bounds
+        )
         if not top > worst:
             continue
         unit = unit_of(top, n_terms)
@@ -116,9 +118,7 @@ def _list(
                 lowest = max(lowest, reached_by(sums, n_rows, missing))
         block = 0
         while block < n_blocks:
-            count, block = collect(
-                sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
-            )
+            count, block = collect(sums, peaks, n_blocks, lowest, block, candidates, candidate_sums)
             for number in range(count):
                 row = first_row + candidates[number]
                 value = np.float32(candidate_sums[number]) * unit
@@ -157,6 +157,8 @@ def shortlist(
     vocab_size: int,
     documents: npt.NDArray[np.uint32],
     id_rank: npt.NDArray[np.uint32],
+    lightest: float,
+    heaviest: float,
     deleted: npt.NDArray[np.bool_],
     allowed: npt.NDArray[np.bool_],
     query_terms: npt.NDArray[np.int64],
@@ -190,6 +192,8 @@ def shortlist(
     for more than `wanted`; the more, the fewer times the best are picked. The other arguments
     and the answer are those of `accumulate`.
     """
+    if not fits(query_weights, n_terms, lightest, heaviest):
+        return -1
     count = _list(
         windows,
         lists,
@@ -223,11 +227,13 @@ def shortlist(
         _sort(listed, count)  # the rows of a document follow one another
     spread(query_terms, query_weights, n_terms, flags, query)
     size, last = 0, np.int64(-1)
-    if count:
-        fetch_row(indptr, terms, weights, listed[0])
     for number in range(count):
-        if number + 1 < count:
-            fetch_row(indptr, terms, weights, listed[number + 1])
+        prefetch(indptr, listed[number])
+    for number in range(min(count, AHEAD)):
+        fetch_row(indptr, terms, weights, listed[number])
+    for number in range(count):
+        if number + AHEAD < count:
+            fetch_row(indptr, terms, weights, listed[number + AHEAD])
         row = listed[number]
         start, stop = indptr[row], indptr[row + 1]
         score = product(terms[start:stop], weights[start:stop], flags, query)

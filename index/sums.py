@@ -17,10 +17,16 @@ from .windows import BLOCK, TIERS
 #: The largest sum of an accumulator.
 UNITS = 65_535
 
+#: Products of a query's and a list's heaviest weights that the units can express, and terms of a
+#: query; beyond these, every row has to be scored.
+SMALLEST, LARGEST, MOST_TERMS = 1e-25, 1e32, 8192
+
 
 @kernel
 def find_lists(
     lists: npt.NDArray[np.uint32],
+    tiers: npt.NDArray[np.uint16],
+    starts: npt.NDArray[np.int64],
     maxima: npt.NDArray[np.float32],
     base: int,
     query_terms: npt.NDArray[np.int64],
@@ -30,13 +36,32 @@ def find_lists(
     bounds: npt.NDArray[np.float32],
 ) -> Any:
     """Look up the query's lists in a window and the most each can add; return the sum of that."""
-    total = np.float32(0)
     for at in range(n_terms):
         number = np.int64(lists[base + query_terms[at]]) - 1
         found[at] = number
+        if number >= 0:
+            prefetch(maxima, number)
+            prefetch(tiers, number * TIERS)
+            prefetch(starts, number)
+    total = np.float32(0)
+    for at in range(n_terms):
+        number = found[at]
         bounds[at] = query_weights[at] * maxima[number] if number >= 0 else np.float32(0)
         total += bounds[at]
     return total
+
+
+@kernel
+def fits(
+    query_weights: npt.NDArray[np.float32], n_terms: int, lightest: float, heaviest: float
+) -> Any:
+    """Return whether the units can express what lists add, whose heaviest weights are given."""
+    if n_terms > MOST_TERMS:
+        return False
+    low, high = query_weights[0], query_weights[0]
+    for at in range(1, n_terms):
+        low, high = min(low, query_weights[at]), max(high, query_weights[at])
+    return low * lightest >= SMALLEST and high * heaviest * n_terms <= LARGEST
 
 
 @kernel
@@ -57,7 +82,9 @@ def add(
 ) -> None:
     """Add postings to the sums of their rows, rounded up; `weight` is in 1/256 of a unit."""
     for at in range(rows.shape[0]):
-        sums[rows[at]] += np.uint16((np.uint32(codes[at]) * weight + np.uint32(255)) >> np.uint32(8))
+        sums[rows[at]] += np.uint16(
+            (np.uint32(codes[at]) * weight + np.uint32(255)) >> np.uint32(8)
+        )
 
 
 @kernel
@@ -77,10 +104,12 @@ def add_lists(
     """Add each list from posting `done` to the end of its cut; return how many were added."""
     total = 0
     for at in range(n_terms):
-        if at + 1 < n_terms and cuts[at + 1] > 0:
-            ahead = starts[found[at + 1]] + done[at + 1]
+        if cuts[at] > 0:
+            ahead = starts[found[at]] + done[at]
             prefetch(rows, ahead)
+            prefetch(rows, ahead + 32)
             prefetch(codes, ahead)
+    for at in range(n_terms):
         if cuts[at] == 0:
             continue
         stop = np.int64(tiers[found[at] * TIERS + cuts[at] - 1])
@@ -89,16 +118,19 @@ def add_lists(
         first = starts[found[at]]
         # A code stands for 1/255 of the bound; the product is shifted by 8 bits.
         weight = np.uint32(np.ceil(bounds[at] / unit * np.float32(256 / 255)))
-        add(sums, rows[first + done[at] : first + stop], codes[first + done[at] : first + stop], weight)
+        add(
+            sums,
+            rows[first + done[at] : first + stop],
+            codes[first + done[at] : first + stop],
+            weight,
+        )
         total += stop - done[at]
         done[at] = stop
     return total
 
 
 @kernel
-def find_peaks(
-    sums: npt.NDArray[np.uint16], n_blocks: int, peaks: npt.NDArray[np.uint16]
-) -> None:
+def find_peaks(sums: npt.NDArray[np.uint16], n_blocks: int, peaks: npt.NDArray[np.uint16]) -> None:
     """Find the largest sum of each block of rows."""
     for block in range(n_blocks):
         peak = np.uint16(0)

@@ -34,7 +34,7 @@ from .merge import Which, merge_segments, plan
 from .part import Part
 from .segment import Segment
 from .segment_writer import WINDOW_POSTINGS, SegmentWriter
-from .store import Snapshot, Store, sweep
+from .store import LiveSegment, Snapshot, Store, sweep
 from .tombstones import write_tombstones
 from .windows import MAX_WINDOW_ROWS
 
@@ -93,6 +93,12 @@ class Transaction:
                 raise ConfigError(f"field {name!r} is {kind} in this index; it cannot be changed")
         self._seal_open()
         self._fields = fields
+
+    def segments(self) -> list[LiveSegment]:
+        """Return the segments that the commit will have; the open one is sealed first."""
+        self._check_usable()
+        self._seal_open()
+        return [part.live for part in self._parts]
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lsr.types import Document
 
+from .calibration import SETTING, Calibration
 from .store import LiveSegment, Snapshot
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class View:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        stored = snapshot.manifest.settings.get(SETTING)
+        self.calibration = None if stored is None else Calibration.from_json(stored)
         self._masks: dict[Filter, list[npt.NDArray[np.bool_]]] = {}
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from lsr.sparse import SparseVectors
 
+from .knobs import SearchKnobs
 from .search import load_kernels, score_rows, search
 from .windows import MAX_WINDOW_ROWS, Inverted, invert_window
 
@@ -124,6 +125,7 @@ def warmup() -> Warmth:
         vectors = SparseVectors.from_dicts(rows, vocab_size=vocab_size)
         live = MemoryLive(MemorySegment.build(vectors, document_rows=[0, 2, 3]))
         search([live], vectors[0], 2)
+        search([live], vectors[0], 2, knobs=SearchKnobs(small=0))
         search([live], vectors[0], 2, [np.zeros(2, np.bool_)])  # none to score: it is scanned
         score_rows(live.segment, vectors[0], [0, 1])
     after = _counts()

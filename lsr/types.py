@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, overload
+from typing import NamedTuple, Protocol, overload
 
 #: What a metadata field may hold. Numbers are kept as float64, dates as UTC datetimes.
 FieldValue = str | bool | int | float | datetime | list[str]
@@ -68,22 +68,72 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchStats:
+    """What a search did: postings added up, rows scored in full, microseconds in the index."""
+
+    postings: int = 0
+    scored: int = 0
+    micros: float = 0.0
+
+
+class Found(Protocol):
+    """What a search found, from which a result reads only what is asked for."""
+
+    def ids(self) -> list[str]: ...  # noqa: D102
+    def scores(self) -> list[float]: ...  # noqa: D102
+    def hits(self) -> tuple[Hit, ...]: ...  # noqa: D102
+
+
 class SearchResult(Sequence[Hit]):
     """The hits of one query, best first, and how they were found.
 
-    `path` names the way through the index that ran: `accumulate` (all postings of the query's
-    terms), `scan` (the few documents a filter left, one by one) or `empty` (nothing to score).
+    `ids` and `scores` cost little; `hits`, and the result as a sequence, read the documents when
+    first touched. `path` names the way through the index that ran: `exact` (rank-safe),
+    `accumulate` (approximate), `scan` (the few documents a filter left, one by one) or `empty`
+    (nothing to score). `took_ms` is the time it took, `stats` what was done.
 
-    >>> SearchResult(hits=(Hit("d1", 1, 2.0),), path="scan")[0].id
+    >>> SearchResult((Hit("d1", 1, 2.0),), "scan")[0].id
     'd1'
     """
 
-    hits: tuple[Hit, ...]
-    path: str
-    took_ms: float = 0.0
+    __slots__ = ("_found", "_hits", "path", "stats", "took_ms")
+
+    def __init__(
+        self,
+        found: Found | tuple[Hit, ...],
+        path: str,
+        took_ms: float = 0.0,
+        stats: SearchStats | None = None,
+    ) -> None:
+        self._found = None if isinstance(found, tuple) else found
+        self._hits = found if isinstance(found, tuple) else None
+        self.path = path
+        self.took_ms = took_ms
+        self.stats = stats or SearchStats()
+
+    @property
+    def hits(self) -> tuple[Hit, ...]:
+        """The hits with their documents, read now if they were not."""
+        if self._hits is None:
+            self._hits = () if self._found is None else self._found.hits()
+        return self._hits
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the documents, best first."""
+        if self._hits is None and self._found is not None:
+            return self._found.ids()
+        return [hit.id for hit in self.hits]
+
+    @property
+    def scores(self) -> list[float]:
+        """The scores, best first."""
+        if self._hits is None and self._found is not None:
+            return self._found.scores()
+        return [hit.score for hit in self.hits]
 
     def __len__(self) -> int:
-        return len(self.hits)
+        return len(self.scores)
 
     @overload
     def __getitem__(self, at: int) -> Hit: ...
@@ -94,6 +144,15 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SearchResult) and self.hits == other.hits
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.ids))
+
+    def __repr__(self) -> str:
+        return f"SearchResult({list(self.hits)!r}, path={self.path!r}, took_ms={self.took_ms:.3f})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,8 +171,11 @@ def test_a_newer_format_says_which_is_read(sound: Path) -> None:
     path = sound.parent / "newer"
     shutil.copytree(sound, path)
     content = unseal((path / "manifest.json").read_bytes(), path)
-    (path / "manifest.json").write_bytes(seal({**content, "format": 2}))
-    assert "is format 2; this lsr reads 1" in opened(path).message
+    (path / "manifest.json").write_bytes(seal({**content, "format": 3}))
+    assert "is format 3; this lsr reads 2" in opened(path).message
+    (path / "manifest.json").write_bytes(seal({**content, "format": 1}))
+    error = opened(path)
+    assert "is format 1" in error.message and "lsr index" in (error.hint or "")
     shutil.rmtree(path)
 
 

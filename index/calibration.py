@@ -1,0 +1,183 @@
+"""Calibration: which knobs reach which recall on an index, found by searching it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lsr.errors import ConfigError, IndexFormatError
+from lsr.sparse import SparseVector
+
+from .knobs import SMALL, SearchKnobs
+from .search import Found, search
+from .searchable import Live
+
+if TYPE_CHECKING:
+    from .transaction import Transaction
+
+#: Under what name the manifest's settings keep it.
+SETTING = "calibration"
+
+#: Shares of the true k best that a search can be asked to find, on average.
+TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
+
+#: What is looked for when nothing is asked.
+DEFAULT_RECALL = 0.99
+
+#: Numbers of hits that are calibrated; a search goes by the first that is at least its k.
+SIZES = (10, 100, 1000)
+
+#: What a row scored in full costs, in postings added, and what a window costs.
+ROW_COST, WINDOW_COST = 300, 12_000
+
+#: A target counts as reached when the sample is this much above it, as samples vary.
+MARGIN = 0.003
+
+_CUTOFFS = (0.4, 0.3, 0.24, 0.19, 0.15, 0.12, 0.1, 0.08, 0.065, 0.05, 0.04, 0.03, 0.02)
+_OVERSAMPLES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
+_QUERIES = 120
+_QUERY_TERMS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """For each number of hits and each recall the knobs that cost least; None for exact search.
+
+    `source` says what was searched for: `documents` (their heaviest terms) or `queries`.
+    """
+
+    table: Mapping[int, Mapping[float, SearchKnobs | None]]
+    source: str
+    n_queries: int
+
+    def knobs(self, k: int, recall: float) -> SearchKnobs | None:
+        """Return the knobs for k hits at `recall`, or None when exact search is as good.
+
+        A recall between two targets takes the knobs of the higher one.
+        """
+        for size, row in self.table.items():
+            if k <= size:
+                for target, knobs in row.items():
+                    if recall <= target:
+                        return knobs
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as the manifest keeps it."""
+        rows = [
+            {
+                "k": size,
+                "recall": target,
+                "cutoff": None if knobs is None else knobs.cutoff,
+                "oversample": None if knobs is None else knobs.oversample,
+            }
+            for size, row in self.table.items()
+            for target, knobs in row.items()
+        ]
+        return {"source": self.source, "n_queries": self.n_queries, "rows": rows}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Calibration:
+        """Return the table that a manifest holds."""
+        try:
+            table: dict[int, dict[float, SearchKnobs | None]] = {}
+            for row in found["rows"]:
+                exact = row["cutoff"] is None
+                knobs = None if exact else SearchKnobs(row["cutoff"], row["oversample"])
+                table.setdefault(int(row["k"]), {})[float(row["recall"])] = knobs
+            return cls(table, str(found["source"]), int(found["n_queries"]))
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise IndexFormatError(
+                f"the manifest's calibration cannot be read: {error!r}", hint="lsr calibrate DIR"
+            ) from error
+
+
+def calibrate(
+    segments: Sequence[Live],
+    queries: Sequence[SparseVector] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Calibration | None:
+    """Return the knobs for each target, or None when all segments are small.
+
+    Without `queries`, the heaviest terms of documents all over the index are searched for. What
+    is compared is counted, not timed, so that the same index gives the same table. Takes some
+    thousand searches.
+    """
+    large = [live for live in segments if live.segment.n_rows >= SMALL]
+    if not large:
+        return None
+    asked = list(queries) if queries else list(_samples(large))
+    asked = [query for query in asked if len(query.terms)][: 4 * _QUERIES]
+    if not asked:
+        return None
+    n_documents = sum(live.segment.n_documents for live in large)
+    sizes = [size for size in SIZES if size == SIZES[0] or size * 50 <= n_documents]
+    table = {}
+    for number, size in enumerate(sizes):
+        some = asked if size <= 100 else asked[: max(20, len(asked) // 4)]
+        table[size] = _calibrate_size(large, some, size)
+        if progress is not None:
+            progress((number + 1) / len(sizes))
+    return Calibration(table, "queries" if queries else "documents", len(asked))
+
+
+def calibrate_in(
+    transaction: Transaction,
+    queries: Sequence[SparseVector] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Calibration | None:
+    """Calibrate what a transaction will commit, as part of it; an earlier table goes."""
+    found = calibrate(transaction.segments(), queries, progress)
+    settings = {name: kept for name, kept in transaction.settings.items() if name != SETTING}
+    transaction.settings = settings if found is None else {**settings, SETTING: found.to_json()}
+    return found
+
+
+def _calibrate_size(
+    segments: Sequence[Live], queries: Sequence[SparseVector], k: int
+) -> dict[float, SearchKnobs | None]:
+    best = [search(segments, query, k) for query in queries]
+    least = [found.scores[-1] if len(found.scores) else np.float32(0) for found in best]
+    exact_cost = float(np.mean([_cost(segments, found) for found in best]))
+    points: list[tuple[float, float, SearchKnobs]] = []
+    for oversample in _OVERSAMPLES:
+        for cutoff in _CUTOFFS:
+            knobs = SearchKnobs(cutoff, oversample)
+            found = [search(segments, query, k, knobs=knobs) for query in queries]
+            reached = [
+                np.count_nonzero(one.scores >= low) / max(1, len(true.scores))
+                for one, low, true in zip(found, least, best, strict=True)
+            ]
+            recall = float(np.mean(reached))
+            points.append((recall, float(np.mean([_cost(segments, one) for one in found])), knobs))
+            if recall >= TARGETS[-1] + MARGIN:
+                break
+    chosen: dict[float, SearchKnobs | None] = {}
+    for target in TARGETS:
+        enough = [point for point in points if point[0] >= min(target + MARGIN, 1.0)]
+        cheapest = min(enough, key=lambda point: point[1], default=None)
+        pays = cheapest is not None and cheapest[1] < exact_cost
+        chosen[target] = cheapest[2] if cheapest is not None and pays else None
+    return chosen
+
+
+def _cost(segments: Sequence[Live], found: Found) -> float:
+    windows = sum(len(live.segment.postings[0]) - 1 for live in segments)
+    return found.postings + ROW_COST * found.scored + WINDOW_COST * windows
+
+
+def _samples(segments: Sequence[Live]) -> Iterator[SparseVector]:
+    """Yield the heaviest terms of documents, evenly spread over the segments."""
+    n_rows = sum(live.segment.n_rows for live in segments)
+    for live in segments:
+        indptr, terms, weights = live.segment.forward
+        count = max(1, _QUERIES * live.segment.n_rows // n_rows)
+        for row in np.linspace(0, live.segment.n_rows - 1, count).astype(np.int64).tolist():
+            span = slice(int(indptr[row]), int(indptr[row + 1]))
+            row_terms, row_weights = terms[span].astype(np.uint32), np.array(weights[span])
+            order = np.argsort(-row_weights, kind="stable")[:_QUERY_TERMS]
+            order = np.sort(order)
+            yield SparseVector(row_terms[order], row_weights[order])

@@ -1,0 +1,158 @@
+"""The approximate search: true scores, the hits of the exact one when nothing is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsr.errors import ConfigError, IndexFormatError
+from lsr.index.calibration import TARGETS, Calibration, calibrate
+from lsr.index.exact import exact_scores
+from lsr.index.knobs import SearchKnobs
+from lsr.index.planner import choose
+from lsr.index.search import load_kernels, search
+from lsr.index.warmup import MemoryLive, MemorySegment
+from lsr.sparse import SparseVector, SparseVectors
+
+ALL = SearchKnobs(cutoff=0, oversample=1000, small=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    load_kernels()
+
+
+def zipf_vectors(n: int, vocab_size: int, length: int, seed: int) -> SparseVectors:
+    """Return vectors whose terms are as unevenly frequent as those of texts."""
+    rng = np.random.default_rng(seed)
+    frequency = 1 / np.arange(1, vocab_size + 1)
+    rows = []
+    for _ in range(n):
+        terms = rng.choice(vocab_size, length, replace=False, p=frequency / frequency.sum())
+        rows.append(dict(zip(terms.tolist(), rng.gamma(2, 0.4, length).tolist(), strict=True)))
+    return SparseVectors.from_dicts(rows, vocab_size=vocab_size)
+
+
+def query_of(vectors: SparseVectors, row: int, terms: int = 10) -> SparseVector:
+    heaviest = np.sort(np.argsort(-vectors[row].weights)[:terms])
+    return SparseVector(vectors[row].terms[heaviest], vectors[row].weights[heaviest])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    window=st.sampled_from([64, 100, 65_535]),
+    k=st.sampled_from([1, 5, 40]),
+    share_deleted=st.sampled_from([0.0, 0.3, 1.0]),
+    share_allowed=st.sampled_from([None, 0.5]),
+    passages=st.booleans(),
+)
+@settings(deadline=None, max_examples=60)
+def test_with_all_postings_and_room_it_finds_what_exact_search_finds(
+    seed: int,
+    window: int,
+    k: int,
+    share_deleted: float,
+    share_allowed: float | None,
+    passages: bool,
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = zipf_vectors(200, 60, 6, seed)
+    bounds = sorted({0, 200, *rng.integers(1, 200, 90).tolist()}) if passages else None
+    segment = MemorySegment.build(vectors, document_rows=bounds, window_rows=window)
+    deleted = rng.random(segment.n_documents) < share_deleted
+    live = MemoryLive(segment, deleted if share_deleted else None)
+    allowed = None if share_allowed is None else [rng.random(segment.n_documents) < share_allowed]
+    query = query_of(vectors, int(rng.integers(200)))
+    found = search([live], query, k, allowed, ALL)
+    exact = search([live], query, k, allowed)
+    assert found.documents.tolist() == exact.documents.tolist()
+    assert found.scores.tolist() == exact.scores.tolist()
+    assert found.rows.tolist() == exact.rows.tolist()
+
+
+@pytest.mark.parametrize("cutoff", [0.05, 0.3, 2.0])
+def test_scores_are_true_and_nothing_deleted_or_excluded_is_found(cutoff: float) -> None:
+    vectors = zipf_vectors(3000, 500, 20, 1)
+    segment = MemorySegment.build(vectors, window_rows=700)
+    rng = np.random.default_rng(2)
+    deleted, allowed = rng.random(3000) < 0.3, rng.random(3000) < 0.5
+    knobs = SearchKnobs(cutoff, 2, small=0)
+    for row in range(0, 3000, 300):
+        query = query_of(vectors, row)
+        found = search([MemoryLive(segment, deleted)], query, 10, [allowed], knobs)
+        assert found.path in {"accumulate", "scan"}
+        assert not deleted[found.documents].any() and allowed[found.documents].all()
+        expected = exact_scores(*segment.forward, query)[found.rows]
+        assert np.array_equal(found.scores, expected)
+        assert (np.diff(found.scores) <= 0).all()
+
+
+def test_more_effort_finds_more_and_reads_more() -> None:
+    vectors = zipf_vectors(20_000, 3000, 30, 3)
+    live = [MemoryLive(MemorySegment.build(vectors))]
+    queries = [query_of(vectors, row, 12) for row in range(0, 20_000, 500)]
+    best = [search(live, query, 10).scores[-1] for query in queries]
+
+    def effort(knobs: SearchKnobs) -> tuple[float, float]:
+        found = [search(live, query, 10, knobs=knobs) for query in queries]
+        reached = [(one.scores >= least).mean() for one, least in zip(found, best, strict=True)]
+        return float(np.mean(reached)), float(np.mean([one.postings for one in found]))
+
+    steps = [effort(SearchKnobs(cutoff, 3)) for cutoff in (0.8, 0.3, 0.1, 0.0)]
+    assert [recall for recall, _ in steps] == sorted(recall for recall, _ in steps)
+    assert [postings for _, postings in steps] == sorted(postings for _, postings in steps)
+    assert steps[-1][0] == 1.0 and steps[0][1] < steps[-1][1] / 3
+
+
+def test_a_calibrated_table_reaches_its_targets_and_is_the_same_each_time() -> None:
+    vectors = zipf_vectors(20_000, 3000, 30, 4)
+    live = [MemoryLive(MemorySegment.build(vectors))]
+    queries = [query_of(vectors, row, 12) for row in range(7, 20_000, 200)]
+    table = calibrate(live, queries)
+    assert table is not None and table.source == "queries" and table.n_queries == len(queries)
+    assert table == calibrate(live, queries)
+    assert Calibration.from_json(table.to_json()) == table
+    for target in TARGETS:
+        knobs = table.knobs(10, target)
+        reached = []
+        for query in queries:
+            least = search(live, query, 10).scores[-1]
+            reached.append((search(live, query, 10, knobs=knobs).scores >= least).mean())
+        assert np.mean(reached) >= target
+    assert table.knobs(10, 0.93) == table.knobs(10, 0.95)
+    assert table.knobs(5000, 0.9) is None and table.knobs(10, 0.999) is None
+
+
+def test_a_small_index_is_not_calibrated_and_a_broken_table_is_refused() -> None:
+    live = [MemoryLive(MemorySegment.build(zipf_vectors(50, 60, 6, 0)))]
+    assert calibrate(live) is None
+    with pytest.raises(IndexFormatError, match="calibration"):
+        Calibration.from_json({"source": "documents", "n_queries": 3, "rows": [{"k": 10}]})
+
+
+def test_the_planner_is_exact_where_it_must_be_and_refuses_contradictions() -> None:
+    knobs = SearchKnobs(0.2, 4)
+    row = dict.fromkeys(TARGETS, knobs)
+    table = Calibration({10: row}, "documents", 9)
+    assert choose(table, 10) == knobs and choose(table, 10, recall=0.9) == knobs
+    assert choose(table, 11) is None and choose(None, 10) is None
+    assert choose(table, 10, filtered=True) is None
+    assert choose(table, 10, filtered=True, path="accumulate") == knobs
+    assert choose(table, 10, exact=True) is None and choose(table, 10, recall=1) is None
+    assert choose(None, 10, path="accumulate", recall=0.9) is not None
+    for bad in (
+        {"recall": 0.0},
+        {"recall": 1.1},
+        {"recall": float("nan")},
+        {"path": "fast"},
+        {"exact": True, "knobs": knobs},
+        {"exact": True, "recall": 0.9},
+        {"path": "exact", "recall": 0.9},
+    ):
+        with pytest.raises(ConfigError):
+            choose(table, 10, **bad)  # type: ignore[arg-type]
+    for wrong in ((-1, 2), (float("nan"), 2), (0.1, 0.5), (0.1, float("inf"))):
+        with pytest.raises(ConfigError):
+            SearchKnobs(*wrong)
