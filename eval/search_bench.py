@@ -24,7 +24,7 @@ from .search_measures import (
     joined,
     measured_row,
 )
-from .search_process import Child, EngineFailed, Pool, cores_to_use, spare_memory
+from .search_process import Child, Declined, EngineFailed, Pool, cores_to_use, spare_memory
 from .search_sets import SearchSet
 from .search_truth import make_truth
 from .search_tune import PASSES, Subject, Tried, chosen, note, remember, worth_another_look
@@ -246,7 +246,11 @@ class _Run:
 
     def _try_settings(self, subject: Subject, some: Sequence[Tried], k: int, queries: int) -> None:
         for one in some:
-            one.take(self._child(subject).ask(_question(one.setting, k, 0, queries)))
+            child = self._child(subject)
+            try:
+                one.take(child.ask(_question(one.setting, k, 0, queries)))
+            except Declined as error:
+                self._refuse(subject, f"setting {one.setting}", error.message)
 
     def _of(self, name: str) -> list[Subject]:
         return [subject for subject in self.subjects if subject.name == name]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from lsr.index.index import Index
 from lsr.index.knobs import SearchKnobs
 from lsr.index.warmup import warmup
-from lsr.types import Document
+from lsr.types import Document, SearchResult
 
 from .search_engines import Build, Setting
 from .search_sets import Csr
@@ -42,8 +41,6 @@ class LsrEngine:
     def settings(
         self, build: Build, documents: Csr, k: int, *, thorough: bool
     ) -> Sequence[Setting]:
-        if "recall" not in inspect.signature(Index.search).parameters:
-            return [Setting({}, exact=True)]
         found = [Setting({"recall": target}) for target in _TARGETS]
         forced = [one for path in _SWEEPS for one in _forced(path)] if thorough else []
         return [*found, Setting({"exact": True}, exact=True), *forced]
@@ -55,7 +52,7 @@ class LsrEngine:
         return documents
 
     def build(self, given: Csr, build: Build, folder: Path) -> Callable[[], None]:
-        """Add, commit and, where several segments came of it, merge: the files are then there."""
+        """Add, commit and, where several segments came of it, merge; calibration is the rest."""
         path = folder / "index"
         shutil.rmtree(path, ignore_errors=True)
         with Index.create(path, encoder=None, vocab_size=given.n_terms) as index:
@@ -66,7 +63,7 @@ class LsrEngine:
             index.commit()
             if index.info().n_segments > 1:
                 index.merge()
-        return lambda: None
+        return lambda: _calibrate(path)
 
     def open(self, build: Build, folder: Path, queries: Csr) -> LsrSearcher:
         return LsrSearcher(Index.open(folder / "index", verify=False), queries)
@@ -84,6 +81,12 @@ def _forced(path: str) -> list[Setting]:
     return found
 
 
+def _calibrate(path: Path) -> None:
+    """Find the knobs for each recall, on queries made of the index's own documents."""
+    with Index.open(path, verify=False) as index:
+        index.calibrate()
+
+
 class LsrSearcher:
     def __init__(self, index: Index, queries: Csr) -> None:
         self._index = index
@@ -94,13 +97,10 @@ class LsrSearcher:
         queries = self._queries
         if "knobs" in options:
             options = {**options, "knobs": SearchKnobs(**options["knobs"])}
-        lazy = hasattr(search(queries[0], k=1), "ids")
 
         def ask(query: int) -> Any:
             result = search(queries[query], k=k, **options)
-            if lazy:
-                return result, result.ids, result.scores
-            return result, [hit.id for hit in result], [hit.score for hit in result]
+            return result, result.ids, result.scores
 
         return ask
 
@@ -108,10 +108,9 @@ class LsrSearcher:
         return [int(found) for found in answer[1]]
 
     def stats(self, answer: Any) -> Mapping[str, float]:
-        stats = getattr(answer[0], "stats", None)
-        counts = asdict(stats) if is_dataclass(stats) and not isinstance(stats, type) else {}
-        numbers = {n: float(v) for n, v in counts.items() if isinstance(v, int | float)}
-        return {**numbers, f"path {answer[0].path}": 1.0}
+        result: SearchResult = answer[0]
+        counts = {name: float(value) for name, value in asdict(result.stats).items()}
+        return {**counts, f"path {result.path}": 1.0}
 
     def batch(self, options: Mapping[str, Any], k: int, threads: int) -> int:
         """Search all queries in one call; return how many there were."""

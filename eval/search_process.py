@@ -32,6 +32,10 @@ class EngineFailed(LsrError):
     """An engine said no, died or took too long; the message is the reason in the report."""
 
 
+class Declined(EngineFailed):
+    """An engine said no to one question; its process lives and takes others."""
+
+
 class Child:
     """A worker process. It ends when this object is closed, whatever it is doing."""
 
@@ -76,7 +80,7 @@ class Child:
             raise EngineFailed(self._how_it_ended())
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise EngineFailed(answer["error"])
+            raise Declined(answer["error"])
         return answer
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ def _builds(report: SearchReport) -> Iterator[str]:
             "index",
             "build CPU s",
             "build s",
-            "save s",
+            "save or calibrate s",
             "memory MB to build",
             "with files mapped",
             "disk MB",

@@ -68,6 +68,20 @@ class Crashing(Engine):
         return ask
 
 
+class Choosy(Engine):
+    """Refuses one of its two settings."""
+
+    def settings(
+        self, build: Build, documents: Csr, k: int, *, thorough: bool
+    ) -> Sequence[Setting]:
+        return [Setting({"cut": 0}), Setting({"cut": 3})]
+
+    def ask(self, options: Mapping[str, Any], k: int) -> Callable[[int], Any]:
+        if not options["cut"]:
+            raise ValueError("cut must be above 0")
+        return super().ask(options, k)
+
+
 class Panicking(Engine):
     def build(self, given: Any, build: Build, folder: Path) -> Callable[[], None]:
         raise Panic("index out of bounds")

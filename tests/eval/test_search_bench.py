@@ -51,6 +51,13 @@ def test_engine_that_fails_is_a_row_that_says_so(toy: SearchSet) -> None:
     assert [one.build for one in report.builds] == ["First"]
 
 
+def test_setting_that_is_refused_leaves_the_others(toy: SearchSet) -> None:
+    report = run(toy, *odd("Choosy"))
+    [refused] = report.refused
+    assert refused.stage == "setting cut 0" and refused.reason == "ValueError: cut must be above 0"
+    assert [one.setting for one in report.measured] == ["cut 3"]
+
+
 def test_engine_that_takes_too_long_is_stopped(toy: SearchSet) -> None:
     report = run(toy, *odd("Hanging"), limit=3.0)
     assert report.refused == (
