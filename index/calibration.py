@@ -36,7 +36,7 @@ ROW_COST, WINDOW_COST = 300, 12_000
 #: A target counts as reached when the sample is this much above it, as samples vary.
 MARGIN = 0.003
 
-_CUTOFFS = (0.4, 0.3, 0.24, 0.19, 0.15, 0.12, 0.1, 0.08, 0.065, 0.05, 0.04, 0.03, 0.02)
+_CUTOFFS = (1.6, 1.2, 0.9, 0.7, 0.55, 0.43, 0.34, 0.27, 0.21, 0.17, 0.13, 0.1, 0.08)
 _OVERSAMPLES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 _QUERIES = 120
 _QUERY_TERMS = 32

@@ -15,8 +15,9 @@ SMALL = 20_000
 class SearchKnobs:
     """How the accumulating search saves work.
 
-    `cutoff`: postings are read that add at least this share of the largest possible score, times
-    the root of the share of documents their term is in. More: faster, lower recall.
+    `cutoff`: postings are read that add at least this share of what the query can add at most
+    (the most that each term can add, as the length of a vector), times the root of the share of
+    documents their term is in. More: faster, lower recall.
     `oversample`: documents scored in full for each hit that is asked for. More: slower, higher
     recall. `small`: segments with fewer rows are searched exactly, which takes as long there.
 
@@ -24,7 +25,7 @@ class SearchKnobs:
     48
     """
 
-    cutoff: float = 0.1
+    cutoff: float = 0.3
     oversample: float = 5.0
     small: int = SMALL
 

@@ -57,6 +57,6 @@ def careful_knobs(recall: float) -> SearchKnobs:
     """Return knobs for an index that was not calibrated; they reach more than what is asked.
 
     >>> careful_knobs(0.9)
-    SearchKnobs(cutoff=0.06, oversample=6.0)
+    SearchKnobs(cutoff=0.2, oversample=6.0, small=20000)
     """
-    return SearchKnobs(0.06, 6.0) if recall <= TARGETS[1] else SearchKnobs(0.03, 10.0)
+    return SearchKnobs(0.2, 6.0) if recall <= TARGETS[1] else SearchKnobs(0.1, 10.0)

@@ -31,7 +31,15 @@ def _cut(
     cutoff: np.float32,
     cuts: npt.NDArray[np.int64],
 ) -> None:
-    """Leave in the tiers whose typical posting adds `cutoff` times the root of the list's share."""
+    """Leave in the tiers whose typical posting adds enough for the number of rows of its list.
+
+    Enough is `cutoff` times the length of the vector of bounds, times the root of the share of
+    rows that have the term.
+    """
+    squares = np.float32(0)
+    for at in range(n_terms):
+        squares += bounds[at] * bounds[at]
+    cutoff *= np.sqrt(squares)
     for at in range(n_terms):
         cuts[at] = 0
         if found[at] >= 0:
@@ -100,7 +108,7 @@ def _list(
         if not top > worst:
             continue
         unit = unit_of(top, n_terms)
-        _cut(tiers, found, bounds, n_terms, n_rows, cutoff * top, cuts)
+        _cut(tiers, found, bounds, n_terms, n_rows, cutoff, cuts)
         done[:] = 0
         counts[POSTINGS] += add_lists(
             starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
@@ -186,8 +194,9 @@ def shortlist(
 ) -> int:
     """Find k good documents of a segment, with their true scores.
 
-    cutoff: the share of a window's largest possible score below which postings of a term that
-    all rows have are left out; for rarer terms less, by the root of their share of the rows.
+    cutoff: postings of a term that all rows have are left out below this share of the length of
+    the vector of what each term can add at most; for rarer terms less, by the root of their
+    share of the rows.
     wanted, at least k: how many rows are scored in full. partial, order, listed: for work, room
     for more than `wanted`; the more, the fewer times the best are picked. The other arguments
     and the answer are those of `accumulate`.
