@@ -16,7 +16,7 @@ from lsr.errors import LsrError
 COMMANDS = (
     "index", "add", "delete", "get", "search", "explain", "encode", "info", "check", "merge",
     "export", "warmup", "doctor", "demo-corpus", "demo", "config show", "bench encode",
-    "bench search",
+    "bench search", "bench lsr-benchmark",
 )  # fmt: skip
 
 
