@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import os
+import queue
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -166,7 +168,7 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def serve(questions: TextIO, answers: TextIO) -> None:
+def serve(questions: Iterable[str], answers: TextIO) -> None:
     """Answer each line of `questions` until it ends; the first says who and what."""
     worker: Worker | None = None
     for line in questions:
@@ -197,7 +199,16 @@ def main() -> None:
     """Serve on the standard streams; what libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.stdin, answers)
+    questions: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(sys.stdin, questions), daemon=True).start()
+    serve(iter(questions.get, None), answers)
+
+
+def _listen(stdin: TextIO, questions: queue.Queue[str]) -> None:
+    """Pass lines on; end the process, whatever it is doing, when its parent has gone."""
+    for line in stdin:
+        questions.put(line)
+    os._exit(0)
 
 
 if __name__ == "__main__":
