@@ -101,7 +101,7 @@ def run_task(task: Task, tracker: Tracker | None = None) -> TaskReport:
     with tempfile.TemporaryDirectory(prefix=".index-", dir=task.output) as folder:
         started = time.perf_counter()
         with measured(task.output / INDEXING):
-            index = _index(Path(folder) / "index", documents, size)
+            index = _index(Path(folder) / "index", documents, size, task)
         index_seconds = time.perf_counter() - started
         shutil.rmtree(task.output / _RECORDS, ignore_errors=True)
         started = time.perf_counter()
@@ -191,11 +191,16 @@ def _widened(vectors: SparseVectors, size: int) -> SparseVectors:
     return SparseVectors.from_arrays(*parts, vocab_size=size)
 
 
-def _index(path: Path, documents: Vectors, size: int) -> Index:
+def _index(path: Path, documents: Vectors, size: int, task: Task) -> Index:
+    """Return an index that is ready to search: in one piece and, unless exact, calibrated."""
     index = Index.create(path, encoder=None, vocab_size=size)
     for ids, vectors in documents:
         index.add([Document(id) for id in ids], vectors=vectors)
     index.commit()
+    if index.info().n_segments > 1:
+        index.merge()
+    elif not task.options.get("exact"):
+        index.calibrate()
     return index
 
 
@@ -203,11 +208,10 @@ def _answer(
     index: Index, queries: Sequence[SparseVector], task: Task
 ) -> list[list[tuple[str, float]]]:
     """Return the hits of each query, asked one after another in one thread."""
-    search: Callable[..., Any] = index.search
     answers = []
     for query in queries:
-        result = search(query, k=task.k, **task.options)
-        answers.append([(hit.id, hit.score) for hit in result])
+        result = index.search(query, k=task.k, **task.options)
+        answers.append(list(zip(result.ids, result.scores, strict=True)))
     return answers
 
 

@@ -129,6 +129,18 @@ def test_the_run_is_that_of_brute_force(toy: Toy, tmp_path: Path, k: int) -> Non
     assert kept == sorted([".tirex-tracker", INDEXING, RETRIEVAL, RUN])
 
 
+@pytest.mark.parametrize(
+    ("options", "tag"), [({"exact": True}, "exact=True"), ({"recall": 0.9}, "recall=0.9")]
+)
+def test_options_of_the_search_are_taken_and_named_in_the_run(
+    toy: Toy, tmp_path: Path, options: dict[str, Any], tag: str
+) -> None:
+    ran(toy, tmp_path / "out", options=options)
+    ran(toy, tmp_path / "plain")
+    assert hits_of(tmp_path / "out") == hits_of(tmp_path / "plain")
+    assert gzip.decompress((tmp_path / "out" / RUN).read_bytes()).split()[5].decode().endswith(tag)
+
+
 def test_the_same_run_gives_the_same_bytes(toy: Toy, tmp_path: Path) -> None:
     for name in ("a", "b"):
         ran(toy, tmp_path / name)

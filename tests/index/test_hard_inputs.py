@@ -20,11 +20,18 @@ from store_cases import fast_folder, in_child, killed_at
 
 from lsr import Document, Index, SparseVectors
 from lsr.errors import ConfigError, DataError, IndexFormatError, LockedError, LsrError
+from lsr.index import calibration
+from lsr.index.knobs import SearchKnobs
 from lsr.index.search import load_kernels
 from lsr.sparse import SparseVector
 
 #: Every way of searching; each test below runs in each of them.
-WAYS = [Way("default")]
+WAYS = [
+    Way("default"),
+    Way("exact", {"exact": True}),
+    # Without `small`, segments as small as those here are searched exactly.
+    Way("accumulate", {"knobs": SearchKnobs(small=0)}, exact=False),
+]
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -385,12 +392,17 @@ def shrink(path: Path) -> None:
     Index.open(path).merge()
 
 
+def tune(path: Path) -> None:
+    Index.open(path).calibrate()
+
+
 @needs_fork
-@pytest.mark.parametrize("work", [grow, shrink], ids=["build", "merge"])
-def test_a_killed_build_or_merge_leaves_an_index_that_answers(
-    folder: Path, way: Way, work: Callable[[Path], None]
+@pytest.mark.parametrize("work", [grow, shrink, tune], ids=["build", "merge", "calibration"])
+def test_whatever_is_killed_leaves_an_index_that_answers(
+    folder: Path, way: Way, work: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a few dozen of the steps; tests/index/test_crash.py tries each of them on the store."""
+    monkeypatch.setattr(calibration, "SMALL", 1)
     template = Shelf(folder / "template").put(BEFORE | {"gone": {2: 9.0}}).put({"c": {3: 1.0}})
     template.drop(["gone"])
     template.index.close()
@@ -414,8 +426,8 @@ def test_a_killed_build_or_merge_leaves_an_index_that_answers(
             assert index.search({2: 1.0}, **way.options)[0].id == "z"
         index.close()
         shutil.rmtree(path)
-        step += 3
-    assert switched and step > 30
+        step += 1 if work is tune else 4
+    assert switched and step > 6
 
 
 @needs_fork
