@@ -32,7 +32,8 @@ class Answer:
 
     def scores(self) -> list[float]:
         """Return the scores, best first."""
-        return self._found.scores.tolist()
+        scores: list[float] = self._found.scores.tolist()
+        return scores
 
     def hits(self) -> tuple[Hit, ...]:
         """Return the hits with their documents, best first."""

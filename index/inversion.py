@@ -45,7 +45,7 @@ def invert(
         weight = weights[np.uint64(at)]
         if weight > heaviest[term]:
             heaviest[term] = weight
-    total = 0
+    total: Any = 0
     for number in range(n_terms):
         count = starts[number]
         starts[number] = total
@@ -69,15 +69,15 @@ def invert(
         place[:] = 0
         for at in range(first, last):
             place[TIERS - 1 - np.int64((order[at] >> 4) & 15)] += 1
-        before = np.int64(0)
+        before: Any = np.int64(0)
         for tier in range(TIERS):
             count = place[tier]
             place[tier] = first + before
             before += count
             tiers[number * TIERS + tier] = before
         for at in range(first, last):
-            tier = TIERS - 1 - np.int64((order[at] >> 4) & 15)
-            to = np.uint64(place[tier])
+            of = TIERS - 1 - np.int64((order[at] >> 4) & 15)
+            to = np.uint64(place[of])
             rows[to] = np.uint16(order[at] >> 8)
             codes[to] = np.uint8(order[at] & 255)
-            place[tier] += 1
+            place[of] += 1

@@ -59,8 +59,7 @@ def _stamp() -> tuple[tuple[str, int, int], ...]:
 _STAMP = _stamp()
 
 
-@intrinsic  # type: ignore[untyped-decorator,unused-ignore]
-def prefetch(typing: Any, array: Any, at: Any) -> Any:
+def _prefetch(typing: Any, array: Any, at: Any) -> Any:
     """Fetch the cache line of `array[at]`, without waiting for it; `at` may be out of bounds."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -69,9 +68,14 @@ def prefetch(typing: Any, array: Any, at: Any) -> Any:
         number = ir.IntType(32)
         address = builder.bitcast(builder.gep(data, [arguments[1]]), byte_pointer)
         kind = ir.FunctionType(ir.VoidType(), [byte_pointer, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        insert: Any = cgutils.get_or_insert_function
+        function = insert(builder.module, kind, "llvm.prefetch.p0")
         # To read, into all levels of the cache, data.
         builder.call(function, [address, number(0), number(3), number(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+#: `prefetch(array, at)` fetches the cache line of `array[at]` without waiting for it.
+prefetch: Any = intrinsic(_prefetch)

@@ -61,7 +61,7 @@ def _to_vector(
 def is_sound(query: SparseVector) -> bool:
     """Return whether a vector needs no further look; in plain Python, which is quicker here."""
     terms, weights = query
-    if not (isinstance(terms, np.ndarray) and isinstance(weights, np.ndarray)):
+    if not all(isinstance(part, np.ndarray) for part in query):
         return False
     if terms.dtype != np.uint32 or weights.dtype != np.float32 or terms.ndim != 1:
         return False

@@ -47,7 +47,8 @@ def _cut(
             least = cutoff * np.sqrt(length / np.float32(n_rows))
             # The middle of tier i is code 247 - 16 i of 255.
             tier = (np.float32(247) - np.float32(255) * least / bounds[at]) / np.float32(16)
-            cuts[at] = min(TIERS, np.int64(tier) + 1) if tier >= 0 else 0
+            if tier >= 0:
+                cuts[at] = min(np.int64(TIERS), np.int64(tier) + 1)
 
 
 @kernel

@@ -183,7 +183,7 @@ def collect(
     sums: npt.NDArray[np.uint16],
     peaks: npt.NDArray[np.uint16],
     n_blocks: int,
-    lowest: int,
+    lowest: Any,
     block: int,
     candidates: npt.NDArray[np.int64],
     candidate_sums: npt.NDArray[np.uint16],
@@ -192,7 +192,7 @@ def collect(
 
     Ends when the candidates' room is nearly full.
     """
-    size = 0
+    size: Any = 0
     while block < n_blocks and size + BLOCK <= candidates.shape[0]:
         if np.int64(peaks[np.uint64(block)]) >= lowest:
             for at in range(block * BLOCK, block * BLOCK + BLOCK):

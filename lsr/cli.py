@@ -171,6 +171,7 @@ app.command("encode")(cli_encode.encode)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
 app.command("merge")(cli_documents.merge)
+app.command("calibrate")(cli_documents.calibrate)
 app.command("export")(cli_formats.export)
 app.command("export-vectors", hidden=True)(cli_formats.export)  # its name in 0.1.0
 app.command("warmup")(cli_tools.warmup)

@@ -1,4 +1,4 @@
-"""`lsr get`, `delete`, `info`, `check` and `merge`: an index and the documents in it."""
+"""`lsr get`, `delete`, `info`, `check`, `merge` and `calibrate`: an index and what is in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsr.cli_session import Filter, IndexDir, Json, session
+from lsr.cli_session import Filter, IndexDir, Json, Model, session
 from lsr.errors import ConfigError, IndexFormatError, LsrError
 from lsr.output import Output, number, plain, size
 
@@ -235,3 +235,46 @@ def merge(ctx: typer.Context, directory: IndexDir, json: Json = False) -> None:
         f"{directory}: {before.n_segments:,} segments became {after.n_segments:,}, "
         f"{size(before.bytes)} became {size(after.bytes)}"
     )
+
+
+def calibrate(
+    ctx: typer.Context,
+    directory: IndexDir,
+    queries: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Real queries: queries.jsonl, .tsv or irds:ID."),
+    ] = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Find how little work reaches which recall.
+
+    The index keeps it, and searches go by it. Without --queries the heaviest terms of documents are
+    searched for. Indexing and merging do this by themselves; do it again with real queries.
+    """
+    from lsr.index.index import Index
+
+    settings = session(ctx).settings()
+    output = session(ctx).output
+    output.on_interrupt = f"{directory} is as it was"
+    index = Index.open(directory, encoder=model, verify=settings.verify)
+    texts = None
+    if queries is not None:
+        from lsr.queries import read_queries
+
+        texts = [query.text for query in read_queries(queries)]
+    try:
+        with output.progress("calibrating", 100) as bar:
+            table = index.calibrate(texts, lambda share: bar.update(int(100 * share)))
+    finally:
+        index.close()
+    rows = [] if table is None else table.to_json()["rows"]
+    if json:
+        output.json({"index": directory, "rows": rows})
+        return
+    if table is None:
+        output.note(f"{directory} is small; every search of it is exact")
+        return
+    shown = [{key: "exact" if row[key] is None else row[key] for key in row} for row in rows]
+    output.table(shown)
+    output.note(f"calibrated with {table.n_queries:,} {table.source}")

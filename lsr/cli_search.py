@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 _BOLD, _END = "\x1b[1m", "\x1b[22m"
 _TERMS_SHOWN = 6
 _BATCH = 1024
+
+
+class Asking(NamedTuple):
+    """How many queries are asked: the options of `search_batch`."""
+
+    k: int
+    filter: str | None
+    exact: bool
+    recall: float | None
+    threads: int | None
+
 
 Vector = Annotated[
     bool,
@@ -48,6 +59,14 @@ def search(
         str | None, typer.Option(metavar="FILE", help="TREC run to write, - for stdout.")
     ] = None,
     tag: Annotated[str, typer.Option(help="Name of the run.")] = "lsr",
+    like: Annotated[
+        str | None, typer.Option(metavar="ID", help="Find documents like this one; no query.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Find the best for certain.")] = False,
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of the best to find; default 0.99."),
+    ] = None,
     model: Model = None,
     threads: Threads = None,
     json: Json = False,
@@ -58,11 +77,13 @@ def search(
     shares of the score. With --queries many queries are answered: as a TREC run with --run, as
     a line of JSON for each query without.
     """
-    if bool(query) == bool(queries):
-        raise ConfigError("give a query after DIR, or --queries FILE, and not both")
+    if [bool(query), queries is not None, like is not None].count(True) != 1:
+        raise ConfigError("give a query after DIR, or --queries FILE, or --like ID; one of them")
     text = " ".join(query or [])
-    if queries is None and not text.strip():
+    if query and not text.strip():
         raise ConfigError("the query is empty")
+    if like is not None and (exact or recall is not None):
+        raise ConfigError("--like is always exact; leave out --exact and --recall")
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
     settings = session(ctx).settings(k=k, threads=threads)
@@ -70,17 +91,27 @@ def search(
 
     index = Index.open(directory, encoder=model, verify=settings.verify)
     if queries is not None:
-        _search_many(session(ctx), index, queries, settings.k, filter, settings.threads, run, tag)
+        asking = Asking(settings.k, filter, exact, recall, settings.threads)
+        _search_many(session(ctx), index, queries, asking, run, tag)
         return
-    asked = index.vector(_parsed_vector(text) if vector else text)
-    result = index.search(asked, k=settings.k, filter=filter)
+    if like is not None:
+        result = index.more_like(like, k=settings.k, filter=filter)
+        asked = index.own_vector(like)
+    else:
+        asked = index.vector(_parsed_vector(text) if vector else text)
+        result = index.search(asked, k=settings.k, filter=filter, exact=exact, recall=recall)
     why = [index.explain(asked, hit.id) for hit in result]
     names = None if fields is None else [name.strip() for name in fields.split(",")]
     _check_fields(index, names)
     if json:
         answers = [_as_json(hit, reason, names) for hit, reason in zip(result, why, strict=True)]
         session(ctx).output.json(
-            {"query": text, "path": result.path, "took_ms": result.took_ms, "hits": answers}
+            {
+                "query": like or text,
+                "path": result.path,
+                "took_ms": result.took_ms,
+                "hits": answers,
+            }
         )
     else:
         _show(session(ctx).output, result, why, names or [])
@@ -229,9 +260,7 @@ def _search_many(
     current: Session,
     index: Index,
     source: str,
-    k: int,
-    filter: str | None,
-    threads: int | None,
+    asking: Asking,
     run: str | None,
     tag: str,
 ) -> None:
@@ -248,7 +277,7 @@ def _search_many(
         for at in range(0, len(queries), _BATCH):
             part = queries[at : at + _BATCH]
             texts = [query.text for query in part]
-            results = index.search_batch(texts, k=k, filter=filter, threads=threads)
+            results = index.search_batch(texts, **asking._asdict())
             for query, result in zip(part, results, strict=True):
                 if run is None:
                     hits = [{"rank": h.rank, "score": h.score, "id": h.id} for h in result]
