@@ -45,6 +45,10 @@ _WIDTH = 8192
 #: The most bytes of a header, of a document record, and of a term with its counts.
 _MESSAGE_BYTES = 2**24
 _VERSION = 1
+_TERMS = (
+    "give the vocabulary that the terms are of: --vocabulary FILE, or --model; "
+    "--vocab-size where they are numbers"
+)
 
 
 class CiffRows:
@@ -116,8 +120,10 @@ class CiffRows:
             try:
                 found = read_list(stream.message(limit))
                 term = self._term(found)
-            except (WireError, BadRecord) as error:
+            except WireError as error:
                 self._fail(start, f"postings list {number} of {header.n_lists}: {error}")
+            except BadRecord as error:
+                self._fail(start, f"postings list {number} of {header.n_lists}: {error}", _TERMS)
             if known[term]:
                 self._fail(start, f"postings list {number}: term {found.term!a} comes twice")
             if len(found.documents) and found.documents[-1] >= n_keys:
@@ -163,14 +169,9 @@ class CiffRows:
         if not ended:
             self._fail(stream.position, "there are bytes behind the last document record")
 
-    def _fail(self, position: int, reason: str) -> NoReturn:
-        raise DataError(
-            f"{self.name}: byte {position:,}: {reason}",
-            hint=(
-                "give the vocabulary that the terms are of, or a whole CIFF file; "
-                "no row of this one is known to be whole"
-            ),
-        )
+    def _fail(self, position: int, reason: str, hint: str | None = None) -> NoReturn:
+        hint = hint or "get the file again; no row of a damaged CIFF file is known to be whole"
+        raise DataError(f"{self.name}: byte {position:,}: {reason}", hint=hint)
 
 
 class _Rows:

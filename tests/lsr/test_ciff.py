@@ -395,8 +395,10 @@ def test_terms_are_numbers_without_a_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="term '39' is outside the vocabulary of 10"):
         read(path, vocabulary=None, vocab_size=10)
     path.write_bytes(parts([("cat", [0], [2])], [b"a"]))
-    with pytest.raises(DataError, match="token 'cat' is not the id of a term, and no vocabulary"):
+    no_number = "token 'cat' is not the id of a term, and no vocabulary"
+    with pytest.raises(DataError, match=no_number) as caught:
         read(path, vocabulary=None, vocab_size=SIZE)
+    assert "--vocabulary FILE" in str(caught.value.hint)
 
 
 def test_documents_with_bad_ids_are_passed_over_by_number(tmp_path: Path) -> None:
