@@ -34,12 +34,12 @@ SIZES = (10, 100, 1000)
 ROW_COST, WINDOW_COST = 300, 12_000
 
 #: A target counts as reached when the sample is this much above it, as samples vary.
-MARGIN = 0.003
+MARGIN = 0.004
 
-_CUTOFFS = (1.6, 1.2, 0.9, 0.7, 0.55, 0.43, 0.34, 0.27, 0.21, 0.17, 0.13, 0.1, 0.08)
-_OVERSAMPLES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
-_QUERIES = 120
-_QUERY_TERMS = 32
+_CUTOFFS = (1.2, 0.8, 0.55, 0.38, 0.27, 0.19, 0.13, 0.09)
+_OVERSAMPLES = (1.2, 1.5, 2.0, 3.0, 5.0, 8.0)
+_QUERIES = 64
+_QUERY_TERMS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +110,11 @@ def calibrate(
     if not large:
         return None
     asked = list(queries) if queries else list(_samples(large))
-    asked = [query for query in asked if len(query.terms)][: 4 * _QUERIES]
+    asked = [query for query in asked if len(query.terms)][: 8 * _QUERIES]
     if not asked:
         return None
     n_documents = sum(live.segment.n_documents for live in large)
-    sizes = [size for size in SIZES if size == SIZES[0] or size * 50 <= n_documents]
+    sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
     table = {}
     for number, size in enumerate(sizes):
         some = asked if size <= 100 else asked[: max(20, len(asked) // 4)]

@@ -154,10 +154,13 @@ class Documents:
     def ids(self, ordinals: Iterable[int]) -> list[str]:
         """Return the ids of the given documents, in that order."""
         found = []
+        offsets, data, first, end = memoryview(b""), memoryview(b""), 0, 0
         for ordinal in ordinals:
-            at = bisect_right(self._starts, ordinal) - 1
-            offsets, data = self._ids[at]
-            row = ordinal - self._starts[at]
+            if not first <= ordinal < end:
+                at = bisect_right(self._starts, ordinal) - 1
+                offsets, data = self._ids[at]
+                first, end = self._starts[at], self._starts[at + 1]
+            row = ordinal - first
             # Through the buffers: Arrow's scalars take several times as long.
             found.append(str(data[offsets[row] : offsets[row + 1]], "utf-8"))
         return found
