@@ -34,8 +34,8 @@ def latency_at(points: Sequence[Point], level: float) -> float | None:
     Below the fastest point it is that point's, since nothing faster was measured; above the most
     exact one it is None: the level was not reached.
 
-    >>> latency_at([Point(0.9, 100), Point(1.0, 300)], 0.95)
-    200.0
+    >>> round(latency_at([Point(0.9, 100), Point(1.0, 300)], 0.95))
+    200
     """
     front = pareto(points)
     if not front or level > front[-1].recall:
