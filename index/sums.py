@@ -21,6 +21,9 @@ UNITS = 65_535
 #: query; beyond these, every row has to be scored.
 SMALLEST, LARGEST, MOST_TERMS = 1e-25, 1e32, 8192
 
+#: Lists are fetched so many ahead, and so many of their postings.
+AHEAD, FETCHED = 2, 256
+
 
 @kernel
 def find_lists(
@@ -103,13 +106,19 @@ def add_lists(
 ) -> int:
     """Add each list from posting `done` to the end of its cut; return how many were added."""
     total = 0
-    for at in range(n_terms):
-        if cuts[at] > 0:
-            ahead = starts[found[at]] + done[at]
-            prefetch(rows, ahead)
-            prefetch(rows, ahead + 32)
-            prefetch(codes, ahead)
-    for at in range(n_terms):
+    for at in range(-AHEAD, n_terms):
+        # Lists are mostly short: what is read of the next ones is fetched meanwhile.
+        later = at + AHEAD
+        if later < n_terms and cuts[later] > 0:
+            begin = starts[found[later]] + done[later]
+            end = starts[found[later]] + np.int64(tiers[found[later] * TIERS + cuts[later] - 1])
+            end = min(end, begin + FETCHED)
+            for ahead in range(begin, end, 32):
+                prefetch(rows, ahead)
+            for ahead in range(begin, end, 64):
+                prefetch(codes, ahead)
+        if at < 0:
+            continue
         if cuts[at] == 0:
             continue
         stop = np.int64(tiers[found[at] * TIERS + cuts[at] - 1])
