@@ -88,7 +88,7 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
         )
     if isinstance(version, int) and version < FORMAT:
         raise IndexFormatError(
-            f"{path} is format {version}, of an lsr before 0.2; this lsr reads {FORMAT}",
+            f"{path} is format {version}, an earlier one; this lsr reads {FORMAT}",
             hint="index the documents again: lsr index SOURCE --out DIR",
         )
     end = _SEAL.search(data)
