@@ -113,7 +113,8 @@ def _builds(report: SearchReport) -> Iterator[str]:
         anonymous = max(0.0, one.peak_anonymous - one.before_anonymous)
         cells = [f"{one.cpu:.1f}", f"{one.wall:.1f}", f"{one.save_wall:.1f}"]
         cells += [f"{anonymous:.0f}", f"{one.peak - one.before:.0f}", f"{one.bytes / 1e6:.0f}"]
-        cells += [f"{one.open_wall:.1f}", f"{one.open_mb:.0f}", f"{one.used_mb:.0f}"]
+        cells += [f"{one.open_wall:.1f}", f"{one.open_mb:.0f}"]
+        cells.append(f"{one.used_mb:.0f}" if one.used_mb else "–")
         yield _row([f"{name} ({one.version})", *cells])
 
 
