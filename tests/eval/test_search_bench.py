@@ -179,13 +179,18 @@ def test_end_of_the_run_ends_every_process(how: str, tmp_path: Path) -> None:
     bench = subprocess.Popen(
         command(str(tmp_path / "toy"), "--engine", *odd("Hanging")),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path,
+        # A shell starts what runs in its background deaf to Ctrl-C, and children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 100
-    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    child = int(note.read_text())
-    bench.send_signal(signal.Signals[how])
-    _, said = bench.communicate(timeout=60)
+    try:
+        while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        child = int(note.read_text())
+        bench.send_signal(signal.Signals[how])
+        _, said = bench.communicate(timeout=60)
+    finally:
+        bench.kill()
     if how == "SIGINT":
         assert bench.returncode == 130 and "stopped" in said
     while alive(child) and time.monotonic() < deadline:
