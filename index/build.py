@@ -11,7 +11,7 @@ from typing import Any
 from lsr.errors import ConfigError
 from lsr.rejects import Rejects
 
-from .calibration import calibrate_in
+from .calibration import keep_calibrated
 from .index import Index
 from .ingest import Action
 from .source import Source
@@ -56,6 +56,10 @@ class BuildSettings:
             )
         return min(fits, _MOST_WINDOW_POSTINGS)
 
+    def free_memory(self) -> int | None:
+        """Return the bytes that are left for searching the finished index; None for no bound."""
+        return None if self.memory is None else max(0, self.memory - _BASE_MEMORY)
+
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
@@ -73,7 +77,10 @@ class BuildProgress:
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build did; `peak_memory` is the process's largest resident size in bytes."""
+    """What a build did; `peak_memory` is the process's largest resident size in bytes.
+
+    `calibrated` is false when the memory budget was too small for it; searches are then exact.
+    """
 
     documents: int
     resumed_documents: int
@@ -82,6 +89,7 @@ class BuildReport:
     documents_per_second: float
     peak_memory: int
     generation: int
+    calibrated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ def build(
         begun = _begin(transaction, sources, settings)
         done = _write_all(index, transaction, sources, settings, begun, rejects, progress, started)
         transaction.merge("all" if index.generation == 0 else "auto")
-        calibrate_in(transaction)
+        calibrated = keep_calibrated(transaction, settings.free_memory())
     except BaseException:
         index.abandon()
         raise
@@ -129,6 +137,7 @@ def build(
         documents_per_second=(done.documents - begun.documents) / seconds,
         peak_memory=peak_memory(),
         generation=generation,
+        calibrated=calibrated,
     )
 
 

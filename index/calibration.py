@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lsr.errors import ConfigError, IndexFormatError
+from lsr.errors import ConfigError, DataError, IndexFormatError
 from lsr.sparse import SparseVector
 
 from .knobs import SMALL, SearchKnobs
@@ -46,12 +46,24 @@ _QUERY_TERMS = 24
 class Calibration:
     """For each number of hits and each recall the knobs that cost least; None for exact search.
 
-    `source` says what was searched for: `documents` (their heaviest terms) or `queries`.
+    `source` says what was searched for: `documents` (their heaviest terms) or `queries`;
+    `n_documents` is how many the index had.
     """
 
     table: Mapping[int, Mapping[float, SearchKnobs | None]]
     source: str
     n_queries: int
+    n_documents: int
+
+    def holds(self, n_documents: int) -> bool:
+        """Return whether the table still serves an index of that many documents.
+
+        It does up to a factor of two. One that was made with real queries always does: only
+        who has the queries can make it anew.
+        """
+        grown = 2 * self.n_documents < n_documents
+        shrunk = 2 * n_documents < self.n_documents
+        return self.source == "queries" or not (grown or shrunk)
 
     def knobs(self, k: int, recall: float) -> SearchKnobs | None:
         """Return the knobs for k hits at `recall`, or None when exact search is as good.
@@ -77,7 +89,12 @@ class Calibration:
             for size, row in self.table.items()
             for target, knobs in row.items()
         ]
-        return {"source": self.source, "n_queries": self.n_queries, "rows": rows}
+        return {
+            "source": self.source,
+            "n_queries": self.n_queries,
+            "n_documents": self.n_documents,
+            "rows": rows,
+        }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Calibration:
@@ -88,7 +105,8 @@ class Calibration:
                 exact = row["cutoff"] is None
                 knobs = None if exact else SearchKnobs(row["cutoff"], row["oversample"])
                 table.setdefault(int(row["k"]), {})[float(row["recall"])] = knobs
-            return cls(table, str(found["source"]), int(found["n_queries"]))
+            n_queries, n_documents = int(found["n_queries"]), int(found["n_documents"])
+            return cls(table, str(found["source"]), n_queries, n_documents)
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise IndexFormatError(
                 f"the manifest's calibration cannot be read: {error!r}", hint="lsr calibrate DIR"
@@ -104,16 +122,18 @@ def calibrate(
 
     Without `queries`, the heaviest terms of documents all over the index are searched for. What
     is compared is counted, not timed, so that the same index gives the same table. Takes some
-    thousand searches.
+    thousand searches. Raises DataError when none of the given queries has a term.
     """
-    large = [live for live in segments if live.segment.n_rows >= SMALL]
+    large = _large(segments)
     if not large:
         return None
-    asked = list(queries) if queries else list(_samples(large))
+    asked = list(_samples(large)) if queries is None else list(queries)
     asked = [query for query in asked if len(query.terms)][: 8 * _QUERIES]
+    if not asked and queries is not None:
+        raise DataError(f"none of the {len(queries):,} queries has a term to search for")
     if not asked:
         return None
-    n_documents = sum(live.segment.n_documents for live in large)
+    n_documents = _count(large)
     sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
     table = {}
     for number, size in enumerate(sizes):
@@ -121,7 +141,8 @@ def calibrate(
         table[size] = _calibrate_size(large, some, size)
         if progress is not None:
             progress((number + 1) / len(sizes))
-    return Calibration(table, "queries" if queries else "documents", len(asked))
+    source = "documents" if queries is None else "queries"
+    return Calibration(table, source, len(asked), n_documents)
 
 
 def calibrate_in(
@@ -134,6 +155,31 @@ def calibrate_in(
     settings = {name: kept for name, kept in transaction.settings.items() if name != SETTING}
     transaction.settings = settings if found is None else {**settings, SETTING: found.to_json()}
     return found
+
+
+def keep_calibrated(transaction: Transaction, memory: int | None = None) -> bool:
+    """Calibrate what a transaction will commit if no table there holds; return if one does.
+
+    With `memory`, an index whose vectors take more bytes is left without: searching it maps all
+    of them. Small indexes need no table, and count as having one.
+    """
+    large = _large(transaction.segments())
+    stored = transaction.settings.get(SETTING)
+    if not large or (stored and Calibration.from_json(stored).holds(_count(large))):
+        return True
+    arrays = (array for live in large for array in (*live.segment.forward, *live.segment.postings))
+    if memory is not None and sum(array.nbytes for array in arrays) > memory:
+        return False
+    calibrate_in(transaction)
+    return True
+
+
+def _large(segments: Sequence[Live]) -> list[Live]:
+    return [live for live in segments if live.segment.n_rows >= SMALL]
+
+
+def _count(segments: Sequence[Live]) -> int:
+    return sum(live.segment.n_documents for live in segments)
 
 
 def _calibrate_size(

@@ -17,7 +17,7 @@ from lsr.types import (
     Record,
 )
 
-from .calibration import Calibration, calibrate_in
+from .calibration import Calibration, calibrate_in, keep_calibrated
 from .columns import FieldType
 from .given import as_document
 from .ingest import Action, Ingest
@@ -179,7 +179,7 @@ class Index(Reader):
         transaction = self._writable()
         try:
             transaction.merge("all")
-            calibrate_in(transaction)
+            keep_calibrated(transaction)
         except BaseException:
             self.rollback()
             raise

@@ -35,6 +35,9 @@ COLD_SECONDS = 0.3
 #: Hits are collected in room for 2k and this many more, then cut down to the k best.
 SPARE = 64
 
+#: The ways through a segment; the first that some segment took names that of a search.
+_WAYS = ("accumulate", "exact", "scan")
+
 _CHUNK = 16
 
 
@@ -43,9 +46,9 @@ class Found(NamedTuple):
 
     `segments` int64 numbers the segment in the snapshot, `documents` int64 the document in the
     segment, `rows` int64 its best row there, `scores` float32. `path` is `exact` or
-    `accumulate` (postings were added up, rank-safe or with knobs), `scan` (rows
-    were scored one by one), or `empty` when there was nothing to score. `postings` were added
-    and `scored` rows scored in full.
+    `accumulate` (postings were added up, rank-safe in all segments or not), `scan` (rows were
+    scored one by one), or `empty` when there was nothing to score. `postings` were added and
+    `scored` rows scored in full; numpy, which answers first in a process, does not count.
     """
 
     segments: npt.NDArray[np.int64]
@@ -121,7 +124,7 @@ def search(
     scratch.counts.fill(0)
     threshold = TINY
     total = used = 0
-    scanned = accumulated = False
+    ways = set()
     for number, live in enumerate(segments):
         segment = live.segment
         n_terms = scratch.known(n_query, segment.vocab_size)
@@ -136,20 +139,20 @@ def search(
                 f"{segment.n_documents} documents"
             )
         if _engine.kernels is None:
-            size, scan = _search_cold(live, scratch, total, n_terms, wanted, keep, threshold)
+            size = _search_cold(live, scratch, total, n_terms, wanted, keep, threshold)
+            ways.add("exact")
         else:
-            size, scan = _search_segment(
+            size, way = _search_segment(
                 live, scratch, total, n_terms, wanted, keep, threshold, knobs
             )
-        scanned, accumulated = scanned or scan, accumulated or not scan
+            ways.add(way)
         if not size:
             continue
         scratch.owners[total : total + size] = number
         total, used = total + size, used + 1
         if size == k and scratch.scores[total - 1] > threshold:
             threshold = scratch.scores[total - 1]
-    added = "exact" if knobs is None or _engine.kernels is None else "accumulate"
-    path = added if accumulated else "scan" if scanned else "empty"
+    path = next((way for way in _WAYS if way in ways), "empty")
     return _found(segments, scratch, total, k, used > 1, path)
 
 
@@ -219,8 +222,8 @@ def _search_segment(
     keep: npt.NDArray[np.bool_] | None,
     threshold: np.float32,
     knobs: SearchKnobs | None,
-) -> tuple[int, bool]:
-    """Put the k best of a segment into the scratch from `at`: (how many, whether scanned)."""
+) -> tuple[int, str]:
+    """Put the k best of a segment into the scratch from `at`; return how many, and the way."""
     segment, deleted = live.segment, live.deleted
     arguments = arguments_of(segment)
     room = slice(at, at + 2 * k + SPARE)
@@ -229,15 +232,15 @@ def _search_segment(
     if keep is not None:
         listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
     if listed is None:
-        size = _accumulate(live, arguments, scratch, n_terms, k, keep, threshold, knobs, hits)
+        size, way = _accumulate(live, arguments, scratch, n_terms, k, keep, threshold, knobs, hits)
         if size >= 0:
-            return size, False
+            return size, way
         listed = _live_rows(segment, keep, deleted)
     scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
     documents, ranks = arguments.documents, arguments.id_rank
     size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
     scratch.counts[1] += len(listed)
-    return size, True
+    return size, "scan"
 
 
 def _accumulate(
@@ -250,13 +253,12 @@ def _accumulate(
     threshold: np.float32,
     knobs: SearchKnobs | None,
     hits: tuple[Any, Any, Any],
-) -> int:
-    """Return how many hits the kernel put into `hits`, -1 if the query is not for it."""
+) -> tuple[int, str]:
+    """Return how many hits a kernel put into `hits`, -1 if the query is for none, and the way."""
     deleted = _ALL if live.deleted is None else frozen(live.deleted)
     allowed = _ALL if keep is None else frozen(keep)
     work = scratch.work(live.segment.vocab_size)
     before = *arguments.lists, deleted, allowed, scratch.terms, scratch.weights, n_terms, k
-    size: int
     if knobs is not None and live.segment.n_rows >= knobs.small:
         wanted = knobs.candidates(k)
         lists = scratch.shortlist(wanted)
@@ -264,10 +266,9 @@ def _accumulate(
             *before, threshold, knobs.cutoff, wanted, *work, *lists, *hits
         )
         if size >= k or size < 0 or threshold > TINY:
-            return size
+            return size, "accumulate"
         # Too little was read to find k documents; whoever asks for k and has them gets them.
-    size = _engine.kernels.accumulate(*before, threshold, *work, *hits)
-    return size
+    return _engine.kernels.accumulate(*before, threshold, *work, *hits), "exact"
 
 
 def _search_alone(
@@ -287,7 +288,7 @@ def _search_alone(
     counts = scratch.counts
     counts[0] = counts[1] = 0
     arguments = arguments_of(segment)
-    size = _accumulate(live, arguments, scratch, n_terms, k, None, TINY, knobs, hits)
+    size, path = _accumulate(live, arguments, scratch, n_terms, k, None, TINY, knobs, hits)
     if size < 0:
         return None
     rows = scratch.rows[:size].copy()
@@ -295,7 +296,6 @@ def _search_alone(
         rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)
     )
     owners = _ZEROS[:size] if size <= len(_ZEROS) else np.zeros(size, np.int64)
-    path = "exact" if knobs is None else "accumulate"
     return Found(owners, documents, rows, scratch.scores[:size].copy(), path, *counts.tolist())
 
 
@@ -307,7 +307,7 @@ def _search_cold(
     k: int,
     keep: npt.NDArray[np.bool_] | None,
     threshold: np.float32,
-) -> tuple[int, bool]:
+) -> int:
     """Do what `_search_segment` does, in numpy."""
     started = time.perf_counter()
     terms, weights = scratch.terms[:n_terms], scratch.weights[:n_terms]
@@ -315,7 +315,7 @@ def _search_cold(
     scratch.rows[at : at + len(rows)] = rows
     scratch.scores[at : at + len(rows)] = scores
     _engine.spent(time.perf_counter() - started)
-    return len(rows), False
+    return len(rows)
 
 
 def _rows_to_scan(

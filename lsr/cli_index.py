@@ -391,3 +391,8 @@ def _tell(current: Session, report: BuildReport, directory: Path, json: bool) ->
         f"{directory}: {report.documents:,} documents{resumed} in {duration(report.seconds)} "
         f"({number(report.documents_per_second)}/s), peak memory {size(report.peak_memory)}"
     )
+    if not report.calibrated:
+        current.output.note(
+            f"{directory} is larger than --memory and was not calibrated: every search of it is "
+            f"exact until you run: lsr calibrate {directory}"
+        )

@@ -24,7 +24,6 @@ _CORE = (
 _OPTIONAL = {
     "sentence-transformers": "the peer of lsr bench encode",
     "splade-index": "a peer of the search benchmark",
-    "sparse-dot-topn": "a peer of the search benchmark",
 }
 _CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 _LITTLE_DISK = 2 * 10**9

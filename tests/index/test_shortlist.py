@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsr.errors import ConfigError, IndexFormatError
-from lsr.index.calibration import TARGETS, Calibration, calibrate
+from lsr import Index
+from lsr.errors import ConfigError, DataError, IndexFormatError
+from lsr.index import calibration
+from lsr.index.build import BuildSettings, build
+from lsr.index.calibration import SETTING, TARGETS, Calibration, calibrate, keep_calibrated
 from lsr.index.exact import exact_scores
 from lsr.index.knobs import SearchKnobs
 from lsr.index.planner import choose
 from lsr.index.search import load_kernels, search
+from lsr.index.source import VectorSource
+from lsr.index.store import Store
 from lsr.index.warmup import MemoryLive, MemorySegment
+from lsr.rejects import Rejects
 from lsr.sparse import SparseVector, SparseVectors
+from lsr.vector_files import write_vectors
 
 ALL = SearchKnobs(cutoff=0, oversample=1000, small=0)
 
@@ -82,7 +93,7 @@ def test_scores_are_true_and_nothing_deleted_or_excluded_is_found(cutoff: float)
     for row in range(0, 3000, 300):
         query = query_of(vectors, row)
         found = search([MemoryLive(segment, deleted)], query, 10, [allowed], knobs)
-        assert found.path in {"accumulate", "scan"}
+        assert found.path in {"accumulate", "exact", "scan"}
         assert not deleted[found.documents].any() and allowed[found.documents].all()
         expected = exact_scores(*segment.forward, query)[found.rows]
         assert np.array_equal(found.scores, expected)
@@ -112,6 +123,8 @@ def test_a_calibrated_table_reaches_its_targets_and_is_the_same_each_time() -> N
     queries = [query_of(vectors, row, 12) for row in range(7, 20_000, 200)]
     table = calibrate(live, queries)
     assert table is not None and table.source == "queries" and table.n_queries == len(queries)
+    with pytest.raises(DataError, match="none of the 0 queries"):
+        calibrate(live, [])
     assert table == calibrate(live, queries)
     assert Calibration.from_json(table.to_json()) == table
     for target in TARGETS:
@@ -125,6 +138,86 @@ def test_a_calibrated_table_reaches_its_targets_and_is_the_same_each_time() -> N
     assert table.knobs(5000, 0.9) is None and table.knobs(10, 0.999) is None
 
 
+def test_a_result_says_the_way_that_ran_not_the_one_that_was_asked_for() -> None:
+    vectors = zipf_vectors(300, 60, 6, 0)
+    live, query = [MemoryLive(MemorySegment.build(vectors))], query_of(vectors, 3)
+    assert search(live, query, 3).path == "exact"
+    assert search(live, query, 3, knobs=SearchKnobs()).path == "exact"  # small
+    assert search(live, query, 3, knobs=ALL).path == "accumulate"
+    nothing_read = SearchKnobs(cutoff=1000, small=0)
+    assert search(live, query, 3, knobs=nothing_read).path == "exact"  # fewer than k were found
+    two = [*live, MemoryLive(MemorySegment.build(vectors.slice(0, 40)))]
+    assert search(two, query, 3, knobs=SearchKnobs(0.1, 4, small=100)).path == "accumulate"
+    assert search(two, query, 3, knobs=SearchKnobs(0.1, 4)).path == "exact"
+
+
+def test_a_table_holds_until_the_index_has_doubled_or_halved() -> None:
+    table = Calibration({10: dict.fromkeys(TARGETS)}, "documents", 9, 1000)
+    assert [table.holds(n) for n in (499, 500, 2000, 2001)] == [False, True, True, False]
+    assert replace(table, source="queries").holds(10**9)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Return an index of 150 documents that counts as large."""
+    monkeypatch.setattr(calibration, "SMALL", 100)
+    with Index.create(tmp_path / "index", encoder=None, vocab_size=60) as index:
+        put(index, tmp_path, 0, 150)
+        yield index
+
+
+def put(index: Index, folder: Path, start: int, stop: int) -> None:
+    """Build documents into an index, as `lsr index` and `lsr add` do."""
+    path = folder / f"{start}.parquet"
+    ids = [str(row) for row in range(start, stop)]
+    vectors = zipf_vectors(400, 60, 6, 5).slice(start, stop)
+    write_vectors(path, "parquet", [(ids, vectors)])
+    source = VectorSource(str(path), 60)
+    assert build(index, [source], BuildSettings(), rejects=Rejects("stop")).calibrated
+
+
+def table_of(index: Index) -> Calibration:
+    table = Calibration.from_json(Store.open(index.path).snapshot().manifest.settings[SETTING])
+    assert index._view.calibration == table
+    return table
+
+
+def test_changes_keep_the_table_until_the_index_has_doubled(shelf: Index, tmp_path: Path) -> None:
+    first = table_of(shelf)
+    assert (first.source, first.n_documents) == ("documents", 150)
+    put(shelf, tmp_path, 150, 160)
+    shelf.delete(["3"])
+    shelf.merge()
+    assert table_of(shelf) == first
+    put(shelf, tmp_path, 160, 400)
+    shelf.merge()
+    assert table_of(shelf).n_documents > 300
+
+
+def test_a_table_of_real_queries_stays_until_it_is_made_anew(shelf: Index, tmp_path: Path) -> None:
+    vectors = zipf_vectors(30, 60, 6, 9)
+    shelf.calibrate([query_of(vectors, row) for row in range(20)])
+    real = table_of(shelf)
+    assert real.source == "queries"
+    put(shelf, tmp_path, 150, 400)
+    shelf.merge()
+    assert table_of(shelf) == real
+    shelf.calibrate()
+    assert table_of(shelf).source == "documents"
+
+
+def test_an_index_beyond_the_memory_is_left_without_a_table(shelf: Index) -> None:
+    transaction = shelf.transaction()
+    assert keep_calibrated(transaction, memory=0)  # the one there holds
+    transaction.settings = {
+        name: kept for name, kept in transaction.settings.items() if name != SETTING
+    }
+    assert not keep_calibrated(transaction, memory=10_000)
+    assert SETTING not in transaction.settings
+    assert keep_calibrated(transaction, memory=10_000_000)
+    assert SETTING in transaction.settings
+
+
 def test_a_small_index_is_not_calibrated_and_a_broken_table_is_refused() -> None:
     live = [MemoryLive(MemorySegment.build(zipf_vectors(50, 60, 6, 0)))]
     assert calibrate(live) is None
@@ -135,7 +228,7 @@ def test_a_small_index_is_not_calibrated_and_a_broken_table_is_refused() -> None
 def test_the_planner_is_exact_where_it_must_be_and_refuses_contradictions() -> None:
     knobs = SearchKnobs(0.2, 4)
     row = dict.fromkeys(TARGETS, knobs)
-    table = Calibration({10: row}, "documents", 9)
+    table = Calibration({10: row}, "documents", 9, 100)
     assert choose(table, 10) == knobs and choose(table, 10, recall=0.9) == knobs
     assert choose(table, 11) is None and choose(None, 10) is None
     assert choose(table, 10, filtered=True) is None

@@ -122,3 +122,12 @@ def test_processes_that_race_for_the_cache_all_answer(tmp_path: Path) -> None:
         assert (process.communicate(timeout=120)[1], process.returncode) == ("", 0)
     after = start(tmp_path)  # and what they left in the cache is sound
     assert (after.communicate(timeout=120)[1], after.returncode) == ("", 0)
+
+
+def test_every_file_of_kernels_renews_the_cache_of_the_others() -> None:
+    from lsr.index import jit
+
+    folder = Path(jit.__file__).parent
+    files = {path.stem for path in folder.glob("*.py") if "@kernel" in path.read_text("utf-8")}
+    constants = {"jit", "windows"}
+    assert set(jit.SOURCES) == files | constants
