@@ -8,19 +8,30 @@ cut by tier, not by term; the layout in windows is that of SINDI (arXiv 2509.083
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import Hits, Lists, Masks, Query, Rows, Work
 from .jit import kernel, prefetch
-from .scoring import AHEAD, fetch_row, product, spread, wipe
-from .sums import UNITS, add_lists, collect, find_lists, find_peaks, fits, mask, reached_by, unit_of
+from .scoring import AHEAD as ROWS_AHEAD
+from .scoring import fetch_row, product, spread, wipe
+from .sums import (
+    AHEAD,
+    POSTINGS,
+    SCORED,
+    UNITS,
+    fetch_list,
+    find_lists,
+    find_peaks,
+    fits,
+    length_of,
+    mask,
+)
+from .tables import Table, hits_of, lists_of, masks_of, query_of, rows_of, work_of
 from .topk import finish, keep_best
-from .windows import BLOCK, TIERS
-
-#: Where in `counts` the kernels add up what they did.
-POSTINGS, SCORED = 0, 1
+from .windows import BLOCK, RECORD, TIER_CODES, TIERS
 
 #: How much the postings left out may add, as a share of the k-th score; measured.
 SKIP = np.float32(0.3)
@@ -35,48 +46,63 @@ TOO_MUCH = np.float32(1.25)
 TINY = np.float32(1.4e-45)
 
 
-@kernel
-def _cut(
-    tiers: npt.NDArray[np.uint16],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    n_terms: int,
-    price: np.float32,
-    cuts: npt.NDArray[np.int64],
-) -> Any:
-    """Leave out tiers with more than `price` postings per unit of score; return what they bound.
+class Window(NamedTuple):
+    """A window while it is searched: its rows, its first entry, and the score of a unit."""
 
-    cuts: the number of tiers of each list that are left in.
+    first_row: Any
+    n_rows: Any
+    first: Any
+    unit: Any
+
+
+@kernel
+def _bounds(lists: Lists, query: Query, n_terms: int, found: Any, work: Work) -> Any:
+    """Find the most that each list of a window can add; return the sum of that."""
+    total = np.float32(0)
+    for at in range(n_terms):
+        work.bounds[at], work.done[at] = np.float32(0), 0
+        if found[at] >= 0:
+            work.bounds[at] = query.weights[at] * lists.heads[found[at] * RECORD]
+        total += work.bounds[at]
+    return total
+
+
+@kernel
+def _unit_of(top: np.float32, n_terms: int) -> Any:
+    """Return the score that one unit of a window's sums stands for.
+
+    Each posting may be rounded up by two units, and float32 sums by a little.
     """
+    return top / np.float32(UNITS - 3 * n_terms - 8)
+
+
+@kernel
+def _cut(lists: Lists, n_terms: int, price: np.float32, found: Any, work: Work) -> Any:
+    """Leave out tiers with more than `price` postings per unit of score; return what they bound."""
     rest = np.float32(0)
     for at in range(n_terms):
         left = 0
         if found[at] >= 0:
             left = TIERS
-            first = found[at] * TIERS
-            total = np.int64(tiers[first + TIERS - 1])
-            least = price * bounds[at] / np.float32(TIERS)
+            ends = found[at] * RECORD + 1
+            total = length_of(lists.records, found[at])
+            start = np.int64(lists.records[ends])
+            least = price * work.bounds[at] / np.float32(255)
             most = np.float32(0)
             for tier in range(TIERS):
-                kept = np.int64(tiers[first + tier - 1]) if tier else np.int64(0)
-                gain = np.float32(total - kept) - least * np.float32(TIERS - tier)
+                kept = np.int64(lists.records[ends + tier]) - start
+                gain = np.float32(total - kept) - least * np.float32(255 - TIER_CODES * tier)
                 if gain > most:
                     most, left = gain, tier
             if left < TIERS:
-                rest += bounds[at] * np.float32(16 * (TIERS - left) - 1)
-        cuts[at] = left
+                rest += work.bounds[at] * np.float32(255 - TIER_CODES * left)
+        work.cuts[at] = left
     return rest / np.float32(255)
 
 
 @kernel
 def _plan(
-    tiers: npt.NDArray[np.uint16],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    n_terms: int,
-    most: np.float32,
-    price: np.float32,
-    cuts: npt.NDArray[np.int64],
+    lists: Lists, n_terms: int, most: np.float32, price: np.float32, found: Any, work: Work
 ) -> Any:
     """Choose the fewest postings such that what is left out adds at most `most`.
 
@@ -84,7 +110,7 @@ def _plan(
     """
     low, high = np.float32(0), np.float32(0)
     for _ in range(8):
-        rest = _cut(tiers, found, bounds, n_terms, price, cuts)
+        rest = _cut(lists, n_terms, price, found, work)
         if rest > most:
             low = price
             price = (low + high) / np.float32(2) if high > 0 else price * np.float32(2)
@@ -94,15 +120,75 @@ def _plan(
                 return rest, price
             price = (low + high) / np.float32(2)
     price = high if high > 0 else low * np.float32(2)
-    rest = _cut(tiers, found, bounds, n_terms, price, cuts)
+    rest = _cut(lists, n_terms, price, found, work)
     while rest > most and price < np.float32(1e30):
         price *= np.float32(4)
-        rest = _cut(tiers, found, bounds, n_terms, price, cuts)
+        rest = _cut(lists, n_terms, price, found, work)
     if rest > most:
         rest = np.float32(0)
         for at in range(n_terms):
-            cuts[at] = TIERS if found[at] >= 0 else 0
+            work.cuts[at] = TIERS if found[at] >= 0 else 0
     return rest, price
+
+
+@kernel
+def _add(sums: npt.NDArray[np.uint16], entries: npt.NDArray[np.uint32], weight: np.uint32) -> None:
+    """Add entries to the sums of their rows, rounded up; `weight` is in 1/256 of a unit."""
+    for at in range(entries.shape[0]):
+        entry = entries[np.uint64(at)]
+        part = ((entry & np.uint32(255)) * weight + np.uint32(255)) >> np.uint32(8)
+        sums[np.uint64(entry >> np.uint32(8))] += np.uint16(part)
+
+
+@kernel
+def _add_lists(lists: Lists, window: Window, n_terms: int, found: Any, work: Work) -> None:
+    """Add each list of a window from entry `done` to the end of its cut."""
+    for at in range(-AHEAD, n_terms):
+        # Lists are mostly short: what is read of the next ones is fetched meanwhile.
+        later = at + AHEAD
+        if later < n_terms:
+            fetch_list(lists, window.first, found[later], work.done[later], work.cuts[later])
+        if at < 0 or work.cuts[at] == 0:
+            continue
+        ends = found[at] * RECORD + 1
+        start = np.int64(lists.records[ends]) + work.done[at]
+        stop = np.int64(lists.records[ends + work.cuts[at]])
+        if stop <= start:
+            continue
+        # A code stands for 1/255 of the bound; the product is shifted by 8 bits.
+        weight = np.ceil(work.bounds[at] / window.unit * np.float32(256 / 255))
+        entries = lists.entries[window.first + start : window.first + stop]
+        _add(work.sums, entries, np.uint32(weight))
+        work.counts[POSTINGS] += stop - start
+        work.done[at] += stop - start
+
+
+@kernel
+def _read(
+    lists: Lists, rows: Rows, masks: Masks, window: Window, n_terms: int, found: Any, work: Work
+) -> None:
+    """Add up the chosen tiers of a window, without the rows that are out; find the peaks."""
+    _add_lists(lists, window, n_terms, found, work)
+    if masks.deleted.shape[0] or masks.allowed.shape[0]:
+        mask(work.sums, window.n_rows, window.first_row, rows.documents, masks)
+    find_peaks(work.sums, (window.n_rows + BLOCK - 1) // BLOCK, work.peaks)
+
+
+@kernel
+def _reached_by(values: npt.NDArray[np.uint16], size: int, count: int) -> Any:
+    """Return a sum, at least 1, that `count` of the values reach, if that many are above 0."""
+    low, high = np.int64(1), np.int64(UNITS + 1)
+    while high - low > 48:
+        middle = (low + high) >> 1
+        reached = np.int64(0)
+        least = np.uint16(middle)
+        for at in range(size):
+            reached += np.int64(values[np.uint64(at)] >= least)
+        if reached >= count:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @kernel
@@ -113,31 +199,37 @@ def _lowest(threshold: np.float32, slop: np.float32, rest: np.float32, unit: np.
 
 
 @kernel
+def _collect(n_blocks: int, lowest: Any, block: int, work: Work) -> Any:
+    """List the rows with a sum of at least `lowest`, from a block on: (how many, next block).
+
+    Ends when the candidates' room is nearly full.
+    """
+    size: Any = 0
+    while block < n_blocks and size + BLOCK <= work.candidates.shape[0]:
+        if np.int64(work.peaks[np.uint64(block)]) >= lowest:
+            for at in range(block * BLOCK, block * BLOCK + BLOCK):
+                value = work.sums[np.uint64(at)]
+                work.candidates[np.uint64(size)] = at
+                work.candidate_sums[np.uint64(size)] = value
+                size += np.int64(np.int64(value) >= lowest)
+        block += 1
+    return size, block
+
+
+@kernel
 def _score(
-    candidates: npt.NDArray[np.int64],
-    candidate_sums: npt.NDArray[np.uint16],
+    rows: Rows,
+    window: Window,
     count: int,
-    first_row: int,
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    weights: npt.NDArray[np.float32],
-    documents: npt.NDArray[np.uint32],
-    id_rank: npt.NDArray[np.uint32],
-    deleted: npt.NDArray[np.bool_],
-    flags: npt.NDArray[np.uint8],
-    query: npt.NDArray[np.float32],
     k: int,
     room: int,
     lowest: Any,
     rest_units: np.float32,
-    unit: np.float32,
     last: Any,
     size: int,
     threshold: np.float32,
-    scores: npt.NDArray[np.float32],
-    ranks: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
+    work: Work,
+    hits: Hits,
 ) -> Any:
     """Score candidates, in row order, and put their documents among the hits.
 
@@ -147,226 +239,161 @@ def _score(
     best counts, the first of them when several are. `lowest` rises with the threshold: a sum
     and `rest_units` are the most that a row can have.
     """
+    candidates, indptr, documents = work.candidates, rows.indptr, rows.documents
     for number in range(count):
-        prefetch(indptr, first_row + candidates[number])
-    for number in range(min(count, AHEAD)):
-        fetch_row(indptr, terms, weights, first_row + candidates[number])
+        prefetch(indptr, window.first_row + candidates[number])
+    for number in range(min(count, ROWS_AHEAD)):
+        fetch_row(indptr, rows.terms, rows.weights, window.first_row + candidates[number])
     for number in range(count):
-        if number + AHEAD < count:
-            fetch_row(indptr, terms, weights, first_row + candidates[number + AHEAD])
-        if np.int64(candidate_sums[number]) < lowest:
+        if number + ROWS_AHEAD < count:
+            ahead = window.first_row + candidates[number + ROWS_AHEAD]
+            fetch_row(indptr, rows.terms, rows.weights, ahead)
+        if np.int64(work.candidate_sums[number]) < lowest:
             continue
-        row = first_row + candidates[number]
+        row = window.first_row + candidates[number]
         document = np.int64(documents[row]) if documents.shape[0] else row
-        if deleted.shape[0] and deleted[document]:
-            continue
         start, stop = indptr[row], indptr[row + 1]
-        score = product(terms[start:stop], weights[start:stop], flags, query)
-        counts[SCORED] += 1
+        score = product(rows.terms[start:stop], rows.weights[start:stop], work.flags, work.query)
+        work.counts[SCORED] += 1
         # The second test is for processes that flush denormal numbers to zero.
         if not (score >= threshold and score > 0):
             continue
         if document == last:
-            if score > scores[size - 1]:
-                scores[size - 1], rows[size - 1] = score, row
+            if score > hits.scores[size - 1]:
+                hits.scores[size - 1], hits.rows[size - 1] = score, row
             continue
         if size == room:
-            keep_best(scores, ranks, rows, size, k)
+            keep_best(hits.scores, hits.ranks, hits.rows, size, k)
             size = k
-            if scores[k - 1] > threshold:
-                threshold = scores[k - 1]
-                least = threshold / unit - rest_units
+            if hits.scores[k - 1] > threshold:
+                threshold = hits.scores[k - 1]
+                least = threshold / window.unit - rest_units
                 lowest = max(lowest, np.int64(least)) if least > 1 else lowest
                 if score < threshold:
                     continue
-        scores[size], ranks[size], rows[size] = score, id_rank[document], row
+        hits.scores[size], hits.ranks[size] = score, rows.id_rank[document]
+        hits.rows[size] = row
         size += 1
         last = document if documents.shape[0] else np.int64(-1)
     return size, threshold, last
 
 
 @kernel
-def accumulate(
-    windows: npt.NDArray[np.int64],
-    lists: npt.NDArray[np.uint32],
-    starts: npt.NDArray[np.int64],
-    tiers: npt.NDArray[np.uint16],
-    maxima: npt.NDArray[np.float32],
-    posting_rows: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    weights: npt.NDArray[np.float32],
+def _look(rows: Rows, window: Window, k: int, room: int, work: Work, hits: Hits) -> Any:
+    """Score the rows with the largest sums; return a score that k documents reach, 0 if fewer."""
+    n_blocks = (window.n_rows + BLOCK - 1) // BLOCK
+    wanted, tried, size = k + k // 2 + 4, np.int64(UNITS + 1), 0
+    while size < k and tried > 1:
+        if wanted <= n_blocks // 2:
+            lowest = _reached_by(work.peaks, n_blocks, wanted)
+        else:
+            lowest = _reached_by(work.sums, window.n_rows, wanted)
+        lowest = min(lowest, tried - 1)
+        size, least, block, last = 0, np.float32(0), 0, np.int64(-1)
+        while block < n_blocks:
+            count, block = _collect(n_blocks, lowest, block, work)
+            size, least, last = _score(
+                rows, window, count, k, room, lowest, np.float32(0), last, size, least, work, hits
+            )
+        tried, wanted = lowest, 4 * wanted
+    if size < k:
+        return np.float32(0)
+    if size > k:
+        keep_best(hits.scores, hits.ranks, hits.rows, size, k)
+    worst = hits.scores[0]
+    for at in range(1, k):
+        worst = min(worst, hits.scores[at])
+    return worst
+
+
+@kernel
+def _search(
+    lists: Lists,
+    rows: Rows,
+    masks: Masks,
     vocab_size: int,
-    documents: npt.NDArray[np.uint32],
-    id_rank: npt.NDArray[np.uint32],
-    lightest: float,
-    heaviest: float,
-    deleted: npt.NDArray[np.bool_],
-    allowed: npt.NDArray[np.bool_],
-    query_terms: npt.NDArray[np.int64],
-    query_weights: npt.NDArray[np.float32],
+    query: Query,
     n_terms: int,
     k: int,
     threshold: np.float32,
-    sums: npt.NDArray[np.uint16],
-    peaks: npt.NDArray[np.uint16],
-    flags: npt.NDArray[np.uint8],
-    query: npt.NDArray[np.float32],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    candidates: npt.NDArray[np.int64],
-    candidate_sums: npt.NDArray[np.uint16],
-    counts: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
-    ranks: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.int64],
+    work: Work,
+    hits: Hits,
 ) -> int:
-    """Find the k best documents of a segment; rank-safe.
-
-    The first seven arrays are the segment's postings, the next three its forward index (see
-    `index.segment.Postings`). documents (n_rows,) maps rows to documents, or (0,) when each row
-    is one. id_rank (n_docs,). lightest, heaviest: of the lists'
-    heaviest weights. deleted and allowed (n_docs,), or (0,) for none deleted, all
-    allowed. query_terms, query_weights: the first n_terms count, at most 8,192, terms ascending
-    and below vocab_size. threshold > 0: scores below it are not wanted.
-
-    For work, all zero and zero again at the end: sums (a multiple of 128 above any window,),
-    flags and query (vocab,). For work, anything: peaks (a place for each 128 rows), found (3,
-    n_terms) as one array, bounds (n_terms,), candidates, candidate_sums. counts: what was done
-    is added. scores, ranks, rows: filled best first, with room for more than k; the answer is
-    how many, at most k, or -1 when the query is one that `sums.fits` rules out. Documents that
-    score 0 are never among them.
-    """
-    if not fits(query_weights, n_terms, lightest, heaviest):
-        return -1
-    spread(query_terms, query_weights, n_terms, flags, query)
-    cuts, done = found[n_terms : 2 * n_terms], found[2 * n_terms : 3 * n_terms]
-    room = min(scores.shape[0], k + max(8, k // 4))
+    """Find the k best documents of a segment among those that reach the threshold."""
+    spread(query.terms, query.weights, n_terms, work.flags, work.query)
+    find_lists(lists, vocab_size, query, n_terms, work.found)
+    room = min(hits.scores.shape[0], k + max(8, k // 4))
     slop = np.float32(n_terms + 16) * np.float32(1.5e-7) + np.float32(1e-6)
-    size = 0
-    price = np.float32(0)
-    for window in range(windows.shape[0] - 1):
-        first_row, n_rows = windows[window], windows[window + 1] - windows[window]
-        base = window * vocab_size
-        top = find_lists(
-            lists, tiers, starts, maxima, base, query_terms, query_weights, n_terms, found, bounds
-        )
+    size, price = 0, np.float32(0)
+    for number in range(lists.windows.shape[0] - 1):
+        first_row, n_rows = lists.windows[number], lists.windows[number + 1] - lists.windows[number]
+        found = work.found[number * n_terms : (number + 1) * n_terms]
+        top = _bounds(lists, query, n_terms, found, work)
         if not top > 0 or top * (np.float32(1) + slop) < threshold:
             continue
-        unit = unit_of(top, n_terms)
+        window = Window(first_row, n_rows, rows.indptr[first_row], _unit_of(top, n_terms))
         if price == 0:
             price = np.float32(n_rows) / top
         # Where the k-th score is unknown, it is taken to be a quarter of the largest possible; with
         # fewer than k hits in the windows before, nothing may be left out.
         aim = threshold if threshold > TINY or size > 0 else GUESS * top
-        rest, price = _plan(tiers, found, bounds, n_terms, SKIP * aim, price, cuts)
-        done[:] = 0
-        counts[POSTINGS] += add_lists(
-            starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
-        )
-        if allowed.shape[0]:
-            mask(sums, n_rows, first_row, documents, allowed)
-        n_blocks = (n_rows + BLOCK - 1) // BLOCK
-        find_peaks(sums, n_blocks, peaks)
+        rest, price = _plan(lists, n_terms, SKIP * aim, price, found, work)
+        _read(lists, rows, masks, window, n_terms, found, work)
         if not threshold > TINY and size == 0:
-            # A first look: the true scores of the rows with the largest sums.
-            wanted, tried = k + k // 2 + 4, np.int64(UNITS + 1)
-            while size < k and tried > 1:
-                if wanted <= n_blocks // 2:
-                    lowest = reached_by(peaks, n_blocks, wanted)
-                else:
-                    lowest = reached_by(sums, n_rows, wanted)
-                lowest = min(lowest, tried - 1)
-                size, look, block, last = 0, np.float32(0), 0, np.int64(-1)
-                while block < n_blocks:
-                    count, block = collect(
-                        sums, peaks, n_blocks, lowest, block, candidates, candidate_sums
-                    )
-                    size, look, last = _score(
-                        candidates,
-                        candidate_sums,
-                        count,
-                        first_row,
-                        indptr,
-                        terms,
-                        weights,
-                        documents,
-                        id_rank,
-                        deleted,
-                        flags,
-                        query,
-                        k,
-                        room,
-                        lowest,
-                        np.float32(0),
-                        unit,
-                        last,
-                        size,
-                        look,
-                        scores,
-                        ranks,
-                        rows,
-                        counts,
-                    )
-                tried, wanted = lowest, 4 * wanted
-            if size >= k:
-                if size > k:
-                    keep_best(scores, ranks, rows, size, k)
-                worst = scores[0]
-                for at in range(1, k):
-                    worst = min(worst, scores[at])
-                threshold = max(threshold, worst)
-            size = 0
+            threshold = max(threshold, _look(rows, window, k, room, work, hits))
             if rest > TOO_MUCH * SKIP * threshold:
-                rest, price = _plan(tiers, found, bounds, n_terms, SKIP * threshold, price, cuts)
-                counts[POSTINGS] += add_lists(
-                    starts,
-                    tiers,
-                    posting_rows,
-                    codes,
-                    found,
-                    bounds,
-                    n_terms,
-                    unit,
-                    cuts,
-                    done,
-                    sums,
-                )
-                if allowed.shape[0]:
-                    mask(sums, n_rows, first_row, documents, allowed)
-                find_peaks(sums, n_blocks, peaks)
+                rest, price = _plan(lists, n_terms, SKIP * threshold, price, found, work)
+                _read(lists, rows, masks, window, n_terms, found, work)
+        n_blocks = (n_rows + BLOCK - 1) // BLOCK
+        rest_units = rest / window.unit + slop * np.float32(UNITS) + np.float32(2)
         block, last = 0, np.int64(-1)
         while block < n_blocks:
-            lowest = _lowest(threshold, slop, rest, unit)
-            count, block = collect(sums, peaks, n_blocks, lowest, block, candidates, candidate_sums)
+            lowest = _lowest(threshold, slop, rest, window.unit)
+            count, block = _collect(n_blocks, lowest, block, work)
             size, threshold, last = _score(
-                candidates,
-                candidate_sums,
-                count,
-                first_row,
-                indptr,
-                terms,
-                weights,
-                documents,
-                id_rank,
-                deleted,
-                flags,
-                query,
-                k,
-                room,
-                lowest,
-                rest / unit + slop * np.float32(UNITS) + np.float32(2),
-                unit,
-                last,
-                size,
-                threshold,
-                scores,
-                ranks,
-                rows,
-                counts,
+                rows, window, count, k, room, lowest, rest_units, last, size, threshold, work, hits
             )
-        for at in range(n_rows):
-            sums[np.uint64(at)] = 0
-    wipe(query_terms, n_terms, flags, query)
-    return finish(scores, ranks, rows, size, k)
+        work.sums[: n_blocks * BLOCK] = 0
+    wipe(query.terms, n_terms, work.flags, work.query)
+    return finish(hits.scores, hits.ranks, hits.rows, size, k)
+
+
+@kernel
+def accumulate(
+    segment: Table,
+    kind: npt.NDArray[Any],
+    masks: Table,
+    vocab_size: int,
+    lightest: float,
+    heaviest: float,
+    thread: Table,
+    n_terms: int,
+    k: int,
+    at: int,
+    room: int,
+    threshold: float,
+) -> int:
+    """Find the k best documents of a segment; rank-safe.
+
+    segment, masks, thread: see `tables`; kind: an array of the type of the segment's terms.
+    lightest, heaviest: of the lists' heaviest weights. The first n_terms of the thread's query
+    count, all below vocab_size. The hits go to places `at` to `at + room`, best first; room is
+    more than k. threshold > 0: scores below it are not wanted. The answer is how many hits
+    there are, at most k, or -1 when the query is one that `sums.fits` rules out. Documents that
+    score 0 are never among them.
+    """
+    query, work = query_of(thread), work_of(thread)
+    if not fits(query.weights, n_terms, lightest, heaviest):
+        return -1
+    return _search(
+        lists_of(segment),
+        rows_of(segment, kind),
+        masks_of(masks),
+        vocab_size,
+        query,
+        n_terms,
+        k,
+        np.float32(threshold),
+        work,
+        hits_of(thread, at, room),
+    )

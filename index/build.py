@@ -14,14 +14,14 @@ from lsr.rejects import Rejects
 from .calibration import keep_calibrated
 from .index import Index
 from .ingest import Action
+from .segment_writer import WINDOW_POSTINGS
 from .source import Source
 from .transaction import Transaction
 
 #: What a process with the model loaded holds before it has read a document, in bytes.
 _BASE_MEMORY = 600_000_000
 #: Bytes held for each posting of the window being written: the rows, their inversion, copies.
-_POSTING_MEMORY = 48
-_MOST_WINDOW_POSTINGS = 16_000_000
+_POSTING_MEMORY = 24
 _LEAST_WINDOW_POSTINGS = 500_000
 
 
@@ -31,7 +31,7 @@ class BuildSettings:
 
     `batch` records are read and encoded at a time, and a checkpoint is written every
     `checkpoint` records. `memory` bounds what the process holds, in bytes; None sets no bound
-    below what one full window of 65,536 rows takes.
+    below what one full window of 262,144 rows takes.
     """
 
     action: Action = "add"
@@ -45,7 +45,7 @@ class BuildSettings:
     def window_postings(self) -> int:
         """Return how many postings a segment may hold in memory before it writes them."""
         if self.memory is None:
-            return _MOST_WINDOW_POSTINGS
+            return WINDOW_POSTINGS
         fits = (self.memory - _BASE_MEMORY) // _POSTING_MEMORY
         if fits < _LEAST_WINDOW_POSTINGS:
             least = _BASE_MEMORY + _LEAST_WINDOW_POSTINGS * _POSTING_MEMORY
@@ -54,7 +54,7 @@ class BuildSettings:
                 f"libraries alone take about {_BASE_MEMORY:,}",
                 hint=f"give at least --memory {-(-least // 10**6)}MB",
             )
-        return min(fits, _MOST_WINDOW_POSTINGS)
+        return min(fits, WINDOW_POSTINGS)
 
     def free_memory(self) -> int | None:
         """Return the bytes that are left for searching the finished index; None for no bound."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .windows import RECORD, TIERS
+
 if TYPE_CHECKING:
     from .searchable import Searchable
 
@@ -26,7 +28,7 @@ def accumulate(
     terms: npt.NDArray[np.int64],
     weights: Scores,
     k: int,
-    threshold: np.float32,
+    threshold: float,
 ) -> tuple[Rows, Scores]:
     """Return rows and scores of the k best documents; the terms ascend, below the vocabulary.
 
@@ -88,16 +90,19 @@ def score_rows(
 
 def _most(segment: Searchable, terms: npt.NDArray[np.int64], weights: Scores) -> Most:
     """Return the most that each row can score, by the rounded-up weights of the postings."""
-    windows, lists, starts, _, maxima, rows, codes = segment.postings
+    windows, lists, records, entries = segment.postings
+    heads = np.asarray(records).view(np.float32)
     most = np.zeros(segment.n_rows, np.float64)
-    for window, first in enumerate(windows[:-1].tolist()):
-        total = most[first : windows[window + 1]]
+    for window, row in enumerate(windows[:-1].tolist()):
+        total, first = most[row : windows[window + 1]], int(segment.forward[0][row])
         for term, weight in zip(terms.tolist(), weights.tolist(), strict=True):
             number = int(lists[window * segment.vocab_size + term]) - 1
             if number >= 0:
-                span = slice(starts[number], starts[number + 1])
+                at = number * RECORD
+                span = slice(first + int(records[at + 1]), first + int(records[at + 1 + TIERS]))
                 # A row comes once in a list.
-                total[rows[span]] += codes[span] * (weight * float(maxima[number]) / 255)
+                part = weight * float(heads[at]) / 255
+                total[entries[span] >> 8] += (entries[span] & 255) * part
     return most
 
 

@@ -21,7 +21,18 @@ numba_cache.postpone_blas()
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 #: The files whose kernels call one another.
-SOURCES = ("jit", "windows", "inversion", "topk", "scoring", "sums", "accumulate", "shortlist")
+SOURCES = (
+    "jit",
+    "windows",
+    "arguments",
+    "tables",
+    "inversion",
+    "topk",
+    "scoring",
+    "sums",
+    "accumulate",
+    "shortlist",
+)
 
 
 def kernel(function: Kernel) -> Kernel:
@@ -79,3 +90,16 @@ def _prefetch(typing: Any, array: Any, at: Any) -> Any:
 
 #: `prefetch(array, at)` fetches the cache line of `array[at]` without waiting for it.
 prefetch: Any = intrinsic(_prefetch)
+
+
+def _first_bit(typing: Any, bits: Any) -> Any:
+    """Return the number of the lowest bit that is set; `bits` uint64 is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), generate
+
+
+#: `first_bit(bits)` is the number of the lowest bit that is set.
+first_bit: Any = intrinsic(_first_bit)

@@ -17,7 +17,7 @@ from . import disk
 from .columns import Fields
 
 #: The one format this version writes, and the newest that it reads.
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 SEGMENTS = "segments"
 TOMBSTONES = "tombstones"

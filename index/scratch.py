@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,117 +12,127 @@ import numpy.typing as npt
 from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVector
 
+from .arguments import Hits, Lists, Query, Rows, Work, table_of
 from .searchable import Searchable
-from .windows import BLOCK, MAX_WINDOW_ROWS, TIERS, frozen
-
-#: Where the size of the vocabulary is in `Arguments.lists`.
-VOCABULARY = 10
+from .windows import BLOCK, MAX_WINDOW_ROWS, RECORD, TIERS, Postings, frozen
 
 
 class Arguments(NamedTuple):
-    """A segment's arrays as the kernels take them, made once: one array type for each place."""
+    """A segment as the kernels take it, made once.
 
-    lists: tuple[Any, ...]  # the arguments of `accumulate` before `deleted`
-    forward: tuple[Any, ...]
-    documents: npt.NDArray[np.uint32]
-    id_rank: npt.NDArray[np.uint32]
+    `table` has the addresses of `lists` and `rows`, `kind` the type of the terms. `lightest` and
+    `heaviest` are of the lists' heaviest weights.
+    """
+
+    table: npt.NDArray[np.int64]
+    kind: npt.NDArray[Any]
+    vocab_size: int
+    lightest: float
+    heaviest: float
+    lists: Lists
+    rows: Rows
     lengths: list[npt.NDArray[np.int64]]  # postings of each term; filled when first needed
 
     def lengths_of(self, terms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the number of postings of each of the terms."""
         if not self.lengths:
-            _, lists, _, tiers, *_ = self.lists
-            totals = np.append(np.int64(0), tiers[TIERS - 1 :: TIERS])
-            vocab_size = self.lists[VOCABULARY]
-            self.lengths.append(totals[lists].reshape(-1, vocab_size).sum(axis=0))
+            records = self.lists.records.reshape(-1, RECORD)
+            totals = np.append(np.int64(0), records[:, 1 + TIERS].astype(np.int64) - records[:, 1])
+            self.lengths.append(totals[self.lists.lists].reshape(-1, self.vocab_size).sum(axis=0))
         return self.lengths[0][terms]
 
 
-@dataclass(slots=True)
 class Scratch:
     """The arrays of one thread: nothing is allocated for a query but its results.
 
-    The hits of the segments lie one after another in `scores`, `ranks`, `rows` and `owners`.
+    The hits of the segments lie one after another in `hits` and `owners`. Rooms grow when a
+    query needs more of them.
     """
 
-    sums: npt.NDArray[np.uint16] = field(
-        default_factory=lambda: np.zeros(MAX_WINDOW_ROWS + BLOCK, np.uint16)
-    )
-    peaks: npt.NDArray[np.uint16] = field(
-        default_factory=lambda: np.empty(MAX_WINDOW_ROWS // BLOCK + 1, np.uint16)
-    )
-    candidates: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(2048, np.int64))
-    candidate_sums: npt.NDArray[np.uint16] = field(
-        default_factory=lambda: np.empty(2048, np.uint16)
-    )
-    partial: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    order: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-    listed: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
-    flags: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
-    query: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    terms: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(256, np.int64))
-    weights: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(256, np.float32))
-    found: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(768, np.int64))
-    bounds: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(256, np.float32))
-    scores: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    ranks: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-    rows: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    owners: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    def __init__(self) -> None:
+        sums = np.zeros(MAX_WINDOW_ROWS + BLOCK, np.uint16)
+        self.query = Query(np.empty(256, np.int64), np.empty(256, np.float32))
+        self.hits = Hits(np.empty(0, np.float32), np.empty(0, np.uint32), np.empty(0, np.int64))
+        self.owners = np.empty(0, np.int64)
+        self._table: npt.NDArray[np.int64] | None = None
+        self.work = Work(
+            sums=sums,
+            small_sums=sums.view(np.uint8)[: MAX_WINDOW_ROWS + BLOCK],
+            eights=sums.view(np.uint64)[: (MAX_WINDOW_ROWS + BLOCK) // 8],
+            flags=np.zeros(0, np.uint8),
+            query=np.zeros(0, np.float32),
+            peaks=np.empty(MAX_WINDOW_ROWS // BLOCK + 1, np.uint16),
+            found=np.empty(1024, np.int64),
+            bounds=np.empty(256, np.float32),
+            cuts=np.empty(256, np.int64),
+            done=np.empty(256, np.int64),
+            candidates=np.empty(2048, np.int64),
+            candidate_sums=np.empty(2048, np.uint16),
+            histogram=np.empty(257, np.int64),
+            peak_counts=np.empty(257, np.int64),
+            listed=np.empty(1024, np.int64),
+            parts=np.empty(1024, np.uint8),
+            counts=np.zeros(2, np.int64),
+        )
 
     def take(self, query: SparseVector) -> int:
         """Copy the query in; return its number of terms."""
         n_terms = len(query.terms)
-        if n_terms > len(self.terms):
-            self.terms = np.empty(2 * n_terms, np.int64)
-            self.weights = np.empty(2 * n_terms, np.float32)
-            self.found = np.empty(6 * n_terms, np.int64)
-            self.bounds = np.empty(2 * n_terms, np.float32)
-        self.terms[:n_terms] = query.terms
-        self.weights[:n_terms] = query.weights
+        if n_terms > len(self.query.terms):
+            size = 2 * n_terms
+            self.query = Query(np.empty(size, np.int64), np.empty(size, np.float32))
+            self._replace(
+                bounds=np.empty(size, np.float32),
+                cuts=np.empty(size, np.int64),
+                done=np.empty(size, np.int64),
+            )
+        self.query.terms[:n_terms] = query.terms
+        self.query.weights[:n_terms] = query.weights
         return n_terms
 
     def known(self, n_terms: int, vocab_size: int) -> int:
         """Return how many of the query's terms are in a vocabulary of that size."""
-        if n_terms and self.terms[n_terms - 1] >= vocab_size:
-            return int(np.searchsorted(self.terms[:n_terms], vocab_size))
+        if n_terms and self.query.terms[n_terms - 1] >= vocab_size:
+            return int(np.searchsorted(self.query.terms[:n_terms], vocab_size))
         return n_terms
 
-    def work(self, vocab_size: int) -> tuple[Any, ...]:
-        """Return the arguments of `accumulate` from `sums` to `counts`."""
-        if vocab_size > len(self.query):
-            self.flags = np.zeros(vocab_size, np.uint8)
-            self.query = np.zeros(vocab_size, np.float32)
-        return (
-            self.sums,
-            self.peaks,
-            self.flags,
-            self.query,
-            self.found,
-            self.bounds,
-            self.candidates,
-            self.candidate_sums,
-            self.counts,
-        )
+    def make_work(self, segment: Arguments, n_terms: int) -> None:
+        """Make work space for so many terms of a segment."""
+        work = self.work
+        if segment.vocab_size > len(work.query):
+            self._replace(
+                flags=np.zeros(segment.vocab_size, np.uint8),
+                query=np.zeros(segment.vocab_size, np.float32),
+            )
+        n_lists = n_terms * (len(segment.lists.windows) - 1)
+        if n_lists > len(work.found):
+            self._replace(found=np.empty(2 * n_lists, np.int64))
 
-    def shortlist(self, wanted: int) -> tuple[Any, Any, Any]:
-        """Return the arrays that hold a shortlist of so many rows while it grows."""
-        if 2 * wanted + BLOCK > len(self.listed):
-            size = 3 * wanted + BLOCK
-            self.partial = np.empty(size, np.float32)
-            self.order, self.listed = np.empty(size, np.uint32), np.empty(size, np.int64)
-        return self.partial, self.order, self.listed
+    def table(self) -> npt.NDArray[np.int64]:
+        """Return the addresses of the arrays; until one of them has to grow."""
+        if self._table is None:
+            self._table = table_of([*self.query, *self.hits, *self.work])
+        return self._table
+
+    def make_shortlist(self, wanted: int) -> None:
+        """Make room for a shortlist of so many rows while it grows."""
+        if 2 * wanted + BLOCK > len(self.work.listed):
+            size = 4 * wanted + BLOCK
+            self._replace(listed=np.empty(size, np.int64), parts=np.empty(size, np.uint8))
 
     def make_room(self, n_hits: int) -> None:
         """Grow the hits' arrays to hold that many, and keep what they hold."""
-        if n_hits <= len(self.scores):
+        if n_hits <= len(self.owners):
             return
-        size = max(n_hits, 2 * len(self.scores), 128)
-        for name in ("scores", "ranks", "rows", "owners"):
-            old = getattr(self, name)
-            new = np.empty(size, old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
+        size = max(n_hits, 2 * len(self.owners), 128)
+        scores, ranks, rows = self.hits
+        self.hits = Hits(_grown(scores, size), _grown(ranks, size), _grown(rows, size))
+        self.owners = _grown(self.owners, size)
+        self._table = None
+
+    def _replace(self, **arrays: npt.NDArray[Any]) -> None:
+        self.work = self.work._replace(**arrays)
+        self._table = None
 
 
 _local = threading.local()
@@ -143,50 +152,67 @@ def arguments_of(segment: Searchable) -> Arguments:
     """Return a segment's arrays as kernels take them; made, and checked, at its first query."""
     found = _prepared.get(segment)
     if found is None:
-        postings = tuple(frozen(array) for array in segment.postings)
-        _check(segment, *postings)
+        windows = frozen(segment.postings.windows, np.int64)
+        lists, records, entries = (frozen(array, np.uint32) for array in segment.postings[1:])
+        heads = frozen(records.view(np.float32))
+        _check(segment, Postings(windows, lists, records, entries))
         documents = segment.row_document
-        row_document = _NO_DOCUMENTS if documents is None else frozen(documents)
-        id_rank = frozen(segment.id_rank)
-        forward = tuple(frozen(array) for array in segment.forward)
-        maxima = postings[4]
+        rows = Rows(
+            frozen(segment.forward[0], np.int64),
+            frozen(segment.forward[1]),
+            frozen(segment.forward[2], np.float32),
+            _NO_DOCUMENTS if documents is None else frozen(documents, np.uint32),
+            frozen(segment.id_rank, np.uint32),
+        )
+        maxima = heads[::RECORD]
         extremes = (float(maxima.min()), float(maxima.max())) if len(maxima) else (np.inf, 0.0)
-        lists = *postings, *forward, segment.vocab_size, row_document, id_rank, *extremes
+        postings = Lists(windows, lists, records, heads, entries)
         found = _prepared[segment] = Arguments(
-            lists,
-            forward,
-            row_document,
-            id_rank,
+            table_of([*postings, *rows]),
+            np.empty(0, rows.terms.dtype),
+            segment.vocab_size,
+            *extremes,
+            postings,
+            rows,
             [],
         )
     return found
 
 
-def _check(
-    segment: Searchable,
-    windows: npt.NDArray[np.int64],
-    lists: npt.NDArray[np.uint32],
-    starts: npt.NDArray[np.int64],
-    tiers: npt.NDArray[np.uint16],
-    maxima: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-) -> None:
+def _grown(old: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    new = np.empty(size, old.dtype)
+    new[: len(old)] = old
+    return new
+
+
+def _check(segment: Searchable, postings: Postings) -> None:
     """Refuse arrays that would lead the kernels, which check no bounds, outside of them."""
-    n_lists = len(maxima)
+    windows, lists, records, entries = postings
+    places = records.reshape(-1, RECORD)[:, 1:] if len(records) % RECORD == 0 else records[:0]
     sound = (
-        len(lists) == (len(windows) - 1) * segment.vocab_size
+        len(records) % RECORD == 0
+        and len(lists) == (len(windows) - 1) * segment.vocab_size
         and (int(windows[0]), int(windows[-1])) == (0, segment.n_rows)
         and (np.diff(windows) >= 0).all()
         and (np.diff(windows) <= MAX_WINDOW_ROWS).all()
-        and len(starts) == n_lists + 1
-        and len(tiers) == n_lists * TIERS
-        and int(lists.max(initial=0)) == n_lists
-        and int(starts[0]) == 0
-        and int(starts[-1]) == len(rows) == len(codes)
-        and bool((np.diff(starts) == tiers[TIERS - 1 :: TIERS]).all())
+        and int(lists.max(initial=0)) == len(places)
+        and len(entries) == len(segment.forward[1]) == int(segment.forward[0][-1])
+        and bool((places[:, 1:] >= places[:, :-1]).all())
+        and _fit_windows(segment, postings, places)
     )
     if not sound:
         raise IndexFormatError(
             f"the postings of {segment!r} do not fit together", hint="check the index: lsr check"
         )
+
+
+def _fit_windows(segment: Searchable, postings: Postings, places: npt.NDArray[np.uint32]) -> bool:
+    """Return whether the lists of each window lie within its entries."""
+    sizes = np.diff(segment.forward[0][postings.windows])
+    last = postings.lists.reshape(-1, segment.vocab_size).max(axis=1, initial=0)
+    first = 0
+    for most, size in zip(last.tolist(), sizes.tolist(), strict=True):
+        if int(places[first:most, -1].max(initial=0)) > size:
+            return False
+        first = max(first, most)
+    return True

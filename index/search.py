@@ -15,6 +15,7 @@ from lsr.errors import ConfigError
 from lsr.sparse import SparseVector, SparseVectors
 
 from . import cold
+from .arguments import Hits, table_of
 from .knobs import SearchKnobs
 from .scratch import Arguments, Scratch, arguments_of, scratch_of_thread
 from .searchable import Live, Searchable
@@ -27,7 +28,7 @@ Allowed = Sequence[npt.NDArray[np.bool_] | None] | None
 SCAN_ROW, SCAN_TERM, SWEEP_ROW = 120.0, 0.8, 0.1
 
 #: The smallest float32 above 0: "at least this" means "above 0".
-TINY = np.float32(1.4e-45)
+TINY = float(np.float32(1.4e-45))
 
 #: Seconds of searching in numpy after which the kernels are loaded; about what loading takes.
 COLD_SECONDS = 0.3
@@ -80,6 +81,7 @@ class _Engine:
 
 _engine = _Engine()
 _ALL = frozen(np.zeros(0, np.bool_))
+_NONE_OUT = table_of([_ALL, _ALL])
 _ZEROS = frozen(np.zeros(1024, np.int64))
 
 
@@ -121,7 +123,7 @@ def search(
             return found
     scratch = scratch_of_thread()
     n_query = scratch.take(query)
-    scratch.counts.fill(0)
+    scratch.work.counts.fill(0)
     threshold = TINY
     total = used = 0
     ways = set()
@@ -150,8 +152,8 @@ def search(
             continue
         scratch.owners[total : total + size] = number
         total, used = total + size, used + 1
-        if size == k and scratch.scores[total - 1] > threshold:
-            threshold = scratch.scores[total - 1]
+        if size == k and scratch.hits.scores[total - 1] > threshold:
+            threshold = float(scratch.hits.scores[total - 1])
     path = next((way for way in _WAYS if way in ways), "empty")
     return _found(segments, scratch, total, k, used > 1, path)
 
@@ -205,9 +207,9 @@ def score_rows(
     n_terms = scratch.known(scratch.take(query), segment.vocab_size)
     listed = frozen(np.asarray(rows, np.int64))
     if _engine.kernels is not None:
-        return _score(segment, arguments_of(segment), scratch, n_terms, listed)
+        return _score(arguments_of(segment), scratch, n_terms, listed)
     started = time.perf_counter()
-    terms, weights = scratch.terms[:n_terms], scratch.weights[:n_terms]
+    terms, weights = scratch.query.terms[:n_terms], scratch.query.weights[:n_terms]
     scores = cold.score_rows(segment, terms, weights, listed)
     _engine.spent(time.perf_counter() - started)
     return scores
@@ -220,26 +222,25 @@ def _search_segment(
     n_terms: int,
     k: int,
     keep: npt.NDArray[np.bool_] | None,
-    threshold: np.float32,
+    threshold: float,
     knobs: SearchKnobs | None,
 ) -> tuple[int, str]:
     """Put the k best of a segment into the scratch from `at`; return how many, and the way."""
     segment, deleted = live.segment, live.deleted
     arguments = arguments_of(segment)
-    room = slice(at, at + 2 * k + SPARE)
-    hits = scratch.scores[room], scratch.ranks[room], scratch.rows[room]
     listed = None
     if keep is not None:
-        listed = _rows_to_scan(segment, arguments, scratch.terms[:n_terms], keep, deleted)
+        listed = _rows_to_scan(segment, arguments, scratch.query.terms[:n_terms], keep, deleted)
     if listed is None:
-        size, way = _accumulate(live, arguments, scratch, n_terms, k, keep, threshold, knobs, hits)
+        size, way = _accumulate(live, arguments, scratch, at, n_terms, k, keep, threshold, knobs)
         if size >= 0:
             return size, way
         listed = _live_rows(segment, keep, deleted)
-    scores = frozen(_score(segment, arguments, scratch, n_terms, listed))
-    documents, ranks = arguments.documents, arguments.id_rank
-    size = _engine.kernels.best_rows(listed, scores, documents, ranks, k, threshold, *hits)
-    scratch.counts[1] += len(listed)
+    scores = frozen(_score(arguments, scratch, n_terms, listed))
+    room, space = slice(at, at + 2 * k + SPARE), scratch.hits
+    hits = Hits(space.scores[room], space.ranks[room], space.rows[room])
+    size = _engine.kernels.best_rows(listed, scores, arguments.rows, k, np.float32(threshold), hits)
+    scratch.work.counts[1] += len(listed)
     return size, "scan"
 
 
@@ -247,28 +248,52 @@ def _accumulate(
     live: Live,
     arguments: Arguments,
     scratch: Scratch,
+    at: int,
     n_terms: int,
     k: int,
     keep: npt.NDArray[np.bool_] | None,
-    threshold: np.float32,
+    threshold: float,
     knobs: SearchKnobs | None,
-    hits: tuple[Any, Any, Any],
 ) -> tuple[int, str]:
-    """Return how many hits a kernel put into `hits`, -1 if the query is for none, and the way."""
-    deleted = _ALL if live.deleted is None else frozen(live.deleted)
-    allowed = _ALL if keep is None else frozen(keep)
-    work = scratch.work(live.segment.vocab_size)
-    before = *arguments.lists, deleted, allowed, scratch.terms, scratch.weights, n_terms, k
+    """Return how many hits a kernel put into the scratch, -1 if the query is for none; the way."""
+    masks = _NONE_OUT
+    if live.deleted is not None or keep is not None:
+        # Held until the kernel is done with them.
+        out = [_ALL if mask is None else frozen(mask, np.bool_) for mask in (live.deleted, keep)]
+        masks = table_of(out)
+    scratch.make_work(arguments, n_terms)
+    room = 2 * k + SPARE
     if knobs is not None and live.segment.n_rows >= knobs.small:
         wanted = knobs.candidates(k)
-        lists = scratch.shortlist(wanted)
+        scratch.make_shortlist(wanted)
         size = _engine.kernels.shortlist(
-            *before, threshold, knobs.cutoff, wanted, *work, *lists, *hits
+            *arguments[:2],
+            masks,
+            *arguments[2:5],
+            scratch.table(),
+            n_terms,
+            k,
+            at,
+            room,
+            threshold,
+            knobs.cutoff,
+            wanted,
         )
         if size >= k or size < 0 or threshold > TINY:
             return size, "accumulate"
         # Too little was read to find k documents; whoever asks for k and has them gets them.
-    return _engine.kernels.accumulate(*before, threshold, *work, *hits), "exact"
+    size = _engine.kernels.accumulate(
+        *arguments[:2],
+        masks,
+        *arguments[2:5],
+        scratch.table(),
+        n_terms,
+        k,
+        at,
+        room,
+        threshold,
+    )
+    return size, "exact"
 
 
 def _search_alone(
@@ -284,19 +309,18 @@ def _search_alone(
     if not n_terms or not k:
         return None
     scratch.make_room(2 * k + SPARE)
-    hits = scratch.scores, scratch.ranks, scratch.rows
-    counts = scratch.counts
+    hits, counts = scratch.hits, scratch.work.counts
     counts[0] = counts[1] = 0
     arguments = arguments_of(segment)
-    size, path = _accumulate(live, arguments, scratch, n_terms, k, None, TINY, knobs, hits)
+    size, path = _accumulate(live, arguments, scratch, 0, n_terms, k, None, TINY, knobs)
     if size < 0:
         return None
-    rows = scratch.rows[:size].copy()
+    rows = hits.rows[:size].copy()
     documents = (
         rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)
     )
     owners = _ZEROS[:size] if size <= len(_ZEROS) else np.zeros(size, np.int64)
-    return Found(owners, documents, rows, scratch.scores[:size].copy(), path, *counts.tolist())
+    return Found(owners, documents, rows, hits.scores[:size].copy(), path, *counts.tolist())
 
 
 def _search_cold(
@@ -306,14 +330,14 @@ def _search_cold(
     n_terms: int,
     k: int,
     keep: npt.NDArray[np.bool_] | None,
-    threshold: np.float32,
+    threshold: float,
 ) -> int:
     """Do what `_search_segment` does, in numpy."""
     started = time.perf_counter()
-    terms, weights = scratch.terms[:n_terms], scratch.weights[:n_terms]
+    terms, weights = scratch.query.terms[:n_terms], scratch.query.weights[:n_terms]
     rows, scores = cold.accumulate(live.segment, live.deleted, keep, terms, weights, k, threshold)
-    scratch.rows[at : at + len(rows)] = rows
-    scratch.scores[at : at + len(rows)] = scores
+    scratch.hits.rows[at : at + len(rows)] = rows
+    scratch.hits.scores[at : at + len(rows)] = scores
     _engine.spent(time.perf_counter() - started)
     return len(rows)
 
@@ -328,7 +352,7 @@ def _rows_to_scan(
     """Return the rows that survive, when scoring them one by one is clearly cheaper."""
     n_rows = segment.n_rows
     sweep = 0.5 * float(arguments.lengths_of(terms).sum()) + n_rows * SWEEP_ROW
-    mean_terms = len(arguments.forward[1]) / max(n_rows, 1)
+    mean_terms = len(arguments.rows.terms) / max(n_rows, 1)
     rows_per_document = max(n_rows, 1) / segment.n_documents
     most = sweep / (SCAN_ROW + SCAN_TERM * mean_terms) / rows_per_document
     return None if np.count_nonzero(keep) > most else _live_rows(segment, keep, deleted)
@@ -351,17 +375,11 @@ def _live_rows(
 
 
 def _score(
-    segment: Searchable,
-    arguments: Arguments,
-    scratch: Scratch,
-    n_terms: int,
-    listed: npt.NDArray[np.int64],
+    arguments: Arguments, scratch: Scratch, n_terms: int, listed: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     out = np.empty(len(listed), np.float32)
-    dense = scratch.work(segment.vocab_size)[2:4]
-    _engine.kernels.score_rows(
-        *arguments.forward, scratch.terms, scratch.weights, n_terms, listed, *dense, out
-    )
+    scratch.make_work(arguments, n_terms)
+    _engine.kernels.score_rows(arguments.rows, scratch.query, n_terms, listed, scratch.work, out)
     return out
 
 
@@ -369,11 +387,12 @@ def _found(
     segments: Sequence[Live], scratch: Scratch, total: int, k: int, several: bool, path: str
 ) -> Found:
     """Return the k best of the hits in the scratch, which is copied from."""
-    scores, rows, owners = scratch.scores[:total], scratch.rows[:total], scratch.owners[:total]
+    hits = scratch.hits
+    scores, rows, owners = hits.scores[:total], hits.rows[:total], scratch.owners[:total]
     if not several:
         rows, owners = rows.copy(), owners.copy()
         documents = _documents(segments, owners, rows)
-        return Found(owners, documents, rows, scores.copy(), path, *scratch.counts.tolist())
+        return Found(owners, documents, rows, scores.copy(), path, *scratch.work.counts.tolist())
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     equal = np.flatnonzero(ranked[1:] == ranked[:-1])
@@ -382,7 +401,7 @@ def _found(
     order = order[:k]
     rows, owners = rows[order], owners[order]
     documents = _documents(segments, owners, rows)
-    return Found(owners, documents, rows, ranked[:k], path, *scratch.counts.tolist())
+    return Found(owners, documents, rows, ranked[:k], path, *scratch.work.counts.tolist())
 
 
 def _documents(

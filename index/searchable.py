@@ -8,16 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-#: The arrays of `index.segment.Postings`: windows, lists, starts, tiers, maxima, rows, codes.
-PostingArrays = tuple[
-    npt.NDArray[np.int64],
-    npt.NDArray[np.uint32],
-    npt.NDArray[np.int64],
-    npt.NDArray[np.uint16],
-    npt.NDArray[np.float32],
-    npt.NDArray[np.uint16],
-    npt.NDArray[np.uint8],
-]
+from .windows import Postings
 
 
 class Searchable(Protocol):
@@ -32,7 +23,7 @@ class Searchable(Protocol):
     @property
     def forward(self) -> tuple[npt.NDArray[np.int64], Any, npt.NDArray[np.float32]]: ...  # noqa: D102
     @property
-    def postings(self) -> PostingArrays: ...  # noqa: D102
+    def postings(self) -> Postings: ...  # noqa: D102
     @property
     def row_document(self) -> npt.NDArray[np.uint32] | None: ...  # noqa: D102
     @property

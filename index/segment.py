@@ -21,6 +21,7 @@ from .columns import Fields
 from .documents import DOCUMENTS, Documents
 from .ids import find_in_table, hash_ids
 from .manifest import CHECK_HINT, FORMAT, damaged, parsed, seal, unseal
+from .windows import Postings
 
 HEADER = "header.json"
 
@@ -31,11 +32,8 @@ ARRAYS: dict[str, str | None] = {
     "forward.weights": "<f4",
     "postings.windows": "<i8",
     "postings.lists": "<u4",
-    "postings.starts": "<i8",
-    "postings.tiers": "<u2",
-    "postings.maxima": "<f4",
-    "postings.rows": "<u2",
-    "postings.codes": "<u1",
+    "postings.records": "<u4",
+    "postings.entries": "<u4",
     "documents.id_rank": "<u4",
     "documents.id_hash": "<u8",
     "documents.id_ordinal": "<u4",
@@ -139,26 +137,6 @@ class Forward(NamedTuple):
     indptr: npt.NDArray[np.int64]
     terms: npt.NDArray[Any]
     weights: npt.NDArray[np.float32]
-
-
-class Postings(NamedTuple):
-    """The rows by term, a window of rows at a time, with weights rounded up to 8 bits.
-
-    `windows` int64 (n_windows+1,) bounds the windows. `lists` uint32 (n_windows*V,): the number,
-    from 1, of the list of term t in window w is `lists[w*V+t]`, 0 when there is none. List i is
-    `starts[i-1]` to `starts[i]` of `rows` uint16, which count from the window's first row, and
-    of `codes` uint8, parts of 255 of the list's heaviest weight, `maxima[i-1]` float32. In a list
-    the postings go by tier (the upper four bits of the code), heaviest first, then by row;
-    `tiers` uint16, 16 for each list, counts those up to the end of each tier.
-    """
-
-    windows: npt.NDArray[np.int64]
-    lists: npt.NDArray[np.uint32]
-    starts: npt.NDArray[np.int64]
-    tiers: npt.NDArray[np.uint16]
-    maxima: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.uint16]
-    codes: npt.NDArray[np.uint8]
 
 
 class Segment:

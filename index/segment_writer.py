@@ -21,8 +21,8 @@ from .ids import GrowingIds, hash_ids
 from .segment import ARRAYS, FILES, HEADER, PASSAGE_ARRAYS, FileEntry, Header, array_type
 from .windows import MAX_WINDOW_ROWS, invert_window
 
-#: Postings of a window when nothing else is asked for: about 100 MB while it is inverted.
-WINDOW_POSTINGS = 16_000_000
+#: Postings of a window when nothing else is asked for: about 400 MB while it is inverted.
+WINDOW_POSTINGS = 36_000_000
 
 _MOST_DOCUMENTS = 2**32 - 1
 #: Documents are turned into Arrow this many at a time.
@@ -177,7 +177,6 @@ class SegmentWriter:
         zero = np.zeros(1, np.int64)
         self._put("forward.indptr", zero)
         self._put("postings.windows", zero)
-        self._put("postings.starts", zero)
         if self.passages:
             self._put("documents.rows", zero)
         self._nnz = 0
@@ -285,11 +284,8 @@ class SegmentWriter:
         lists[inverted.terms] = np.arange(1, len(inverted.terms) + 1) + self._n_lists
         self._n_lists += len(inverted.terms)
         self._put("postings.lists", lists)
-        self._put("postings.starts", inverted.starts[1:] + first)
-        self._put("postings.tiers", inverted.tiers)
-        self._put("postings.maxima", inverted.maxima)
-        self._put("postings.rows", inverted.rows)
-        self._put("postings.codes", inverted.codes)
+        self._put("postings.records", inverted.records)
+        self._put("postings.entries", inverted.entries)
         self._put("postings.windows", np.array([self.n_rows], np.int64))
         self._window_start, self._window_nnz, self._window_lengths = self.n_rows, 0, []
 

@@ -13,255 +13,311 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .accumulate import POSTINGS, SCORED
-from .jit import kernel, prefetch
-from .scoring import AHEAD, fetch_row, product, spread, wipe
-from .sums import add_lists, collect, find_lists, find_peaks, fits, mask, reached_by, unit_of
+from .arguments import Hits, Lists, Masks, Query, Rows, Work
+from .jit import first_bit, kernel, prefetch
+from .scoring import AHEAD as ROWS_AHEAD
+from .scoring import fetch_row, product, spread, wipe
+from .sums import (
+    AHEAD,
+    POSTINGS,
+    SCORED,
+    fetch_list,
+    find_lists,
+    find_peaks,
+    fits,
+    length_of,
+    mask,
+)
+from .tables import Table, hits_of, lists_of, masks_of, query_of, rows_of, work_of
 from .topk import finish, keep_best
-from .windows import BLOCK, TIERS
+from .windows import BLOCK, RECORD, TIER_CODES, TIERS
+
+#: Eight sums are looked at together: a one in each, and all their bits but the highest.
+_ONES, _LOW_BITS = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
+
+#: Accumulators are uint8 and stop at 255; the length of the vector of bounds is so many units
+#: where little is read. Where more is, sums are larger, and the units with them.
+LEVELS, FEWER_LEVELS, LITTLE = np.float32(120), np.float32(60), np.float32(0.15)
+
+
+@kernel
+def _bounds(lists: Lists, query: Query, n_terms: int, work: Work) -> Any:
+    """Find the most that each term can add, in any window; return the length of that vector."""
+    squares = np.float64(0)
+    for at in range(n_terms):
+        heaviest = np.float32(0)
+        for place in range(at, n_terms * (lists.windows.shape[0] - 1), n_terms):
+            if work.found[place] >= 0:
+                heaviest = max(heaviest, lists.heads[work.found[place] * RECORD])
+        work.bounds[at] = query.weights[at] * heaviest
+        squares += np.float64(work.bounds[at]) * np.float64(work.bounds[at])
+    return np.float32(np.sqrt(squares))
+
+
+@kernel
+def _leasts(lists: Lists, n_terms: int, n_rows: int, least: np.float32, work: Work) -> None:
+    """Put into `bounds` what a posting of each term has to add to be read.
+
+    That is `least` times the root of the share of rows that have the term.
+    """
+    for at in range(n_terms):
+        length = np.int64(0)
+        for place in range(at, n_terms * (lists.windows.shape[0] - 1), n_terms):
+            if work.found[place] >= 0:
+                length += length_of(lists.records, work.found[place])
+        work.bounds[at] = least * np.sqrt(np.float32(length) / np.float32(n_rows))
 
 
 @kernel
 def _cut(
-    tiers: npt.NDArray[np.uint16],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    n_terms: int,
-    n_rows: int,
-    cutoff: np.float32,
-    cuts: npt.NDArray[np.int64],
+    lists: Lists, query: Query, n_terms: int, found: npt.NDArray[np.int64], work: Work
 ) -> None:
-    """Leave in the tiers whose typical posting adds enough for the number of rows of its list.
-
-    Enough is `cutoff` times the length of the vector of bounds, times the root of the share of
-    rows that have the term.
-    """
-    squares = np.float32(0)
+    """Choose how many tiers of each list of a window are read: those whose middle adds enough."""
+    middle = np.float32(255 - (TIER_CODES - 1) / 2)
     for at in range(n_terms):
-        squares += bounds[at] * bounds[at]
-    cutoff *= np.sqrt(squares)
-    for at in range(n_terms):
-        cuts[at] = 0
+        work.cuts[at] = 0
         if found[at] >= 0:
-            length = np.float32(tiers[found[at] * TIERS + TIERS - 1])
-            least = cutoff * np.sqrt(length / np.float32(n_rows))
-            # The middle of tier i is code 247 - 16 i of 255.
-            tier = (np.float32(247) - np.float32(255) * least / bounds[at]) / np.float32(16)
+            bound = query.weights[at] * lists.heads[found[at] * RECORD]
+            tier = (middle - np.float32(255) * work.bounds[at] / bound) / np.float32(TIER_CODES)
             if tier >= 0:
-                cuts[at] = min(np.int64(TIERS), np.int64(tier) + 1)
+                work.cuts[at] = min(np.int64(TIERS), np.int64(tier) + 1)
 
 
 @kernel
-def _sort(rows: npt.NDArray[np.int64], size: int) -> None:
-    """Sort the first rows, ascending (shell sort)."""
-    gap = 1
-    while gap < size // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for start in range(gap, size):
-            row = rows[start]
-            at = start
-            while at >= gap and rows[at - gap] > row:
-                rows[at] = rows[at - gap]
-                at -= gap
-            rows[at] = row
-        gap //= 3
+def _add(sums: npt.NDArray[np.uint8], entries: npt.NDArray[np.uint32], factor: np.uint32) -> None:
+    """Add entries to the sums of their rows, which stop at 255; `factor` is in 1/65,536."""
+    for at in range(entries.shape[0]):
+        entry = entries[np.uint64(at)]
+        row = np.uint64(entry >> np.uint32(8))
+        part = ((entry & np.uint32(255)) * factor + np.uint32(32768)) >> np.uint32(16)
+        sums[row] = np.uint8(min(np.uint32(sums[row]) + part, np.uint32(255)))
+
+
+@kernel
+def _add_lists(
+    lists: Lists,
+    first: int,
+    query: Query,
+    n_terms: int,
+    unit: np.float32,
+    found: npt.NDArray[np.int64],
+    work: Work,
+) -> None:
+    """Add the chosen tiers of a window's lists; its entries begin at `first`."""
+    for at in range(-AHEAD, n_terms):
+        # Lists are mostly short: what is read of the next ones is fetched meanwhile.
+        if at + AHEAD < n_terms:
+            fetch_list(lists, first, found[at + AHEAD], 0, work.cuts[at + AHEAD])
+        if at < 0 or work.cuts[at] == 0:
+            continue
+        record = found[at] * RECORD
+        start = np.int64(lists.records[record + 1])
+        stop = np.int64(lists.records[record + 1 + work.cuts[at]])
+        # A code stands for 1/255 of the bound.
+        factor = query.weights[at] * lists.heads[record] / unit * np.float32(65536 / 255)
+        _add(
+            work.small_sums,
+            lists.entries[first + start : first + stop],
+            np.uint32(factor + np.float32(0.5)),
+        )
+        work.counts[POSTINGS] += stop - start
+
+
+@kernel
+def _reached_by(peaks: npt.NDArray[np.uint16], n_blocks: int, wanted: int, work: Work) -> Any:
+    """Return a sum that at least `wanted` blocks reach, 0 if fewer have any."""
+    counts = work.peak_counts
+    counts[:] = 0
+    for block in range(n_blocks):
+        counts[peaks[np.uint64(block)]] += 1
+    least, count = np.int64(255), counts[255]
+    while least > 0 and count < wanted:
+        least -= 1
+        count += counts[least]
+    return least
+
+
+@kernel
+def _above(sums: Any, floor: Any) -> Any:
+    """Return eight sums with the highest bit of each kept for those above the floor, else 0."""
+    low = (sums & _LOW_BITS) + _ONES * np.uint64((255 - floor) & 127)
+    return (low & sums if floor >= 128 else low | sums) & ~_LOW_BITS
+
+
+@kernel
+def _collect(
+    n_blocks: int, first_row: int, wanted: int, floor: Any, above: Any, size: int, work: Work
+) -> Any:
+    """List the rows of a window with sums above the floor; return the new (floor, above, size).
+
+    The floor rises so that about `wanted` rows stay above it: `above` says how many. Of rows
+    with the lowest sum the first stay. What is listed is at most twice `wanted` and a few.
+    """
+    sums, histogram = work.small_sums, work.histogram
+    for block in range(n_blocks):
+        if work.peaks[np.uint64(block)] <= floor:
+            continue
+        for eight in range(block * (BLOCK // 8), (block + 1) * (BLOCK // 8)):
+            bits = _above(work.eights[np.uint64(eight)], floor)
+            while bits:
+                at = np.int64(8 * eight) + np.int64(first_bit(bits) >> np.uint64(3))
+                bits &= bits - np.uint64(1)
+                value = np.int64(sums[np.uint64(at)])
+                if value <= floor or (value == floor + 1 and above >= wanted):
+                    continue
+                if size == work.listed.shape[0]:
+                    size = _drop(floor, size, work)
+                work.listed[size], work.parts[size] = first_row + at, np.uint8(value)
+                size += 1
+                histogram[value] += 1
+                above += 1
+                while above - histogram[floor + 1] >= wanted:
+                    floor += 1
+                    above -= histogram[floor]
+    return floor, above, size
+
+
+@kernel
+def _drop(floor: Any, size: int, work: Work) -> Any:
+    """Take the rows that are not above the floor off the list; return how many are left."""
+    kept = 0
+    for at in range(size):
+        if work.parts[at] > floor:
+            work.listed[kept], work.parts[kept] = work.listed[at], work.parts[at]
+            kept += 1
+    return kept
 
 
 @kernel
 def _list(
-    windows: npt.NDArray[np.int64],
-    lists: npt.NDArray[np.uint32],
-    starts: npt.NDArray[np.int64],
-    tiers: npt.NDArray[np.uint16],
-    maxima: npt.NDArray[np.float32],
-    posting_rows: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
+    lists: Lists,
+    rows: Rows,
+    masks: Masks,
     vocab_size: int,
-    documents: npt.NDArray[np.uint32],
-    deleted: npt.NDArray[np.bool_],
-    allowed: npt.NDArray[np.bool_],
-    query_terms: npt.NDArray[np.int64],
-    query_weights: npt.NDArray[np.float32],
+    query: Query,
     n_terms: int,
     cutoff: np.float32,
     wanted: int,
-    sums: npt.NDArray[np.uint16],
-    peaks: npt.NDArray[np.uint16],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    candidates: npt.NDArray[np.int64],
-    candidate_sums: npt.NDArray[np.uint16],
-    counts: npt.NDArray[np.int64],
-    partial: npt.NDArray[np.float32],
-    order: npt.NDArray[np.uint32],
-    listed: npt.NDArray[np.int64],
-) -> int:
-    """List the `wanted` live rows with the largest sums, in any order; return how many."""
-    cuts, done = found[n_terms : 2 * n_terms], found[2 * n_terms : 3 * n_terms]
-    size, worst = 0, np.float32(0)
-    for window in range(windows.shape[0] - 1):
-        first_row, n_rows = windows[window], windows[window + 1] - windows[window]
-        base = window * vocab_size
-        top = find_lists(
-            lists, tiers, starts, maxima, base, query_terms, query_weights, n_terms, found, bounds
-        )
-        if not top > worst:
-            continue
-        unit = unit_of(top, n_terms)
-        _cut(tiers, found, bounds, n_terms, n_rows, cutoff, cuts)
-        done[:] = 0
-        counts[POSTINGS] += add_lists(
-            starts, tiers, posting_rows, codes, found, bounds, n_terms, unit, cuts, done, sums
-        )
-        if allowed.shape[0]:
-            mask(sums, n_rows, first_row, documents, allowed)
+    work: Work,
+) -> Any:
+    """List the `wanted` live rows with the largest sums, ascending; return how many."""
+    find_lists(lists, vocab_size, query, n_terms, work.found)
+    length = _bounds(lists, query, n_terms, work)
+    if not length > 0:
+        return 0
+    _leasts(lists, n_terms, rows.indptr.shape[0] - 1, cutoff * length, work)
+    levels = FEWER_LEVELS + (LEVELS - FEWER_LEVELS) * min(cutoff / LITTLE, np.float32(1))
+    unit = length / levels
+    work.histogram[:] = 0
+    floor: Any = np.int64(0)
+    above: Any = np.int64(0)
+    size: Any = np.int64(0)
+    for window in range(lists.windows.shape[0] - 1):
+        first_row, n_rows = lists.windows[window], lists.windows[window + 1] - lists.windows[window]
+        found = work.found[window * n_terms : (window + 1) * n_terms]
+        _cut(lists, query, n_terms, found, work)
+        _add_lists(lists, rows.indptr[first_row], query, n_terms, unit, found, work)
+        if masks.deleted.shape[0] or masks.allowed.shape[0]:
+            mask(work.small_sums, n_rows, first_row, rows.documents, masks)
         n_blocks = (n_rows + BLOCK - 1) // BLOCK
-        find_peaks(sums, n_blocks, peaks)
-        lowest = np.int64(worst / unit) + 1
-        if size < wanted and not deleted.shape[0]:
-            missing = wanted - size
-            if missing <= n_blocks // 2:
-                lowest = max(lowest, reached_by(peaks, n_blocks, missing))
-            else:
-                lowest = max(lowest, reached_by(sums, n_rows, missing))
-        block = 0
-        while block < n_blocks:
-            count, block = collect(sums, peaks, n_blocks, lowest, block, candidates, candidate_sums)
-            for number in range(count):
-                row = first_row + candidates[number]
-                value = np.float32(candidate_sums[number]) * unit
-                if value < worst:
-                    continue
-                if deleted.shape[0]:
-                    document = np.int64(documents[row]) if documents.shape[0] else row
-                    if deleted[document]:
-                        continue
-                partial[size], order[size], listed[size] = value, np.uint32(row), row
-                size += 1
-                if size == partial.shape[0]:
-                    keep_best(partial, order, listed, size, wanted)
-                    size, worst = wanted, partial[wanted - 1]
-            lowest = max(lowest, np.int64(worst / unit))
-        for at in range(n_rows):
-            sums[np.uint64(at)] = 0
-        if size > wanted:
-            keep_best(partial, order, listed, size, wanted)
-            size, worst = wanted, partial[wanted - 1]
-    return size
+        find_peaks(work.small_sums, n_blocks, work.peaks)
+        start = _reached_by(work.peaks, n_blocks, wanted, work) - 1
+        if start > floor:
+            floor, above = start, np.int64(0)
+            for value in range(start + 1, 256):
+                above += work.histogram[value]
+        floor, above, size = _collect(n_blocks, first_row, wanted, floor, above, size, work)
+        work.small_sums[: n_blocks * BLOCK] = 0
+    # Of the rows with the lowest sum there may be too many.
+    spare = wanted - (above - work.histogram[floor + 1])
+    kept = 0
+    for at in range(_drop(floor, size, work)):
+        if work.parts[at] == floor + 1:
+            spare -= 1
+            if spare < 0:
+                continue
+        work.listed[kept] = work.listed[at]
+        kept += 1
+    return kept
 
 
 @kernel
-def shortlist(
-    windows: npt.NDArray[np.int64],
-    lists: npt.NDArray[np.uint32],
-    starts: npt.NDArray[np.int64],
-    tiers: npt.NDArray[np.uint16],
-    maxima: npt.NDArray[np.float32],
-    posting_rows: npt.NDArray[np.uint16],
-    codes: npt.NDArray[np.uint8],
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    weights: npt.NDArray[np.float32],
-    vocab_size: int,
-    documents: npt.NDArray[np.uint32],
-    id_rank: npt.NDArray[np.uint32],
-    lightest: float,
-    heaviest: float,
-    deleted: npt.NDArray[np.bool_],
-    allowed: npt.NDArray[np.bool_],
-    query_terms: npt.NDArray[np.int64],
-    query_weights: npt.NDArray[np.float32],
+def _score(
+    rows: Rows,
+    query: Query,
     n_terms: int,
+    count: int,
     k: int,
     threshold: np.float32,
-    cutoff: np.float32,
-    wanted: int,
-    sums: npt.NDArray[np.uint16],
-    peaks: npt.NDArray[np.uint16],
-    flags: npt.NDArray[np.uint8],
-    query: npt.NDArray[np.float32],
-    found: npt.NDArray[np.int64],
-    bounds: npt.NDArray[np.float32],
-    candidates: npt.NDArray[np.int64],
-    candidate_sums: npt.NDArray[np.uint16],
-    counts: npt.NDArray[np.int64],
-    partial: npt.NDArray[np.float32],
-    order: npt.NDArray[np.uint32],
-    listed: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
-    ranks: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.int64],
+    work: Work,
+    hits: Hits,
 ) -> int:
-    """Find k good documents of a segment, with their true scores.
-
-    cutoff: postings of a term that all rows have are left out below this share of the length of
-    the vector of what each term can add at most; for rarer terms less, by the root of their
-    share of the rows.
-    wanted, at least k: how many rows are scored in full. partial, order, listed: for work, room
-    for more than `wanted`; the more, the fewer times the best are picked. The other arguments
-    and the answer are those of `accumulate`.
-    """
-    if not fits(query_weights, n_terms, lightest, heaviest):
-        return -1
-    count = _list(
-        windows,
-        lists,
-        starts,
-        tiers,
-        maxima,
-        posting_rows,
-        codes,
-        vocab_size,
-        documents,
-        deleted,
-        allowed,
-        query_terms,
-        query_weights,
-        n_terms,
-        cutoff,
-        wanted,
-        sums,
-        peaks,
-        found,
-        bounds,
-        candidates,
-        candidate_sums,
-        counts,
-        partial,
-        order,
-        listed,
-    )
-    counts[SCORED] += count
-    if documents.shape[0]:
-        _sort(listed, count)  # the rows of a document follow one another
-    spread(query_terms, query_weights, n_terms, flags, query)
+    """Score the first `count` listed rows, which ascend; return how many hits there are."""
+    work.counts[SCORED] += count
+    listed, documents, indptr = work.listed, rows.documents, rows.indptr
+    spread(query.terms, query.weights, n_terms, work.flags, work.query)
     size, last = 0, np.int64(-1)
     for number in range(count):
         prefetch(indptr, listed[number])
-    for number in range(min(count, AHEAD)):
-        fetch_row(indptr, terms, weights, listed[number])
+    for number in range(min(count, ROWS_AHEAD)):
+        fetch_row(indptr, rows.terms, rows.weights, listed[number])
     for number in range(count):
-        if number + AHEAD < count:
-            fetch_row(indptr, terms, weights, listed[number + AHEAD])
+        if number + ROWS_AHEAD < count:
+            fetch_row(indptr, rows.terms, rows.weights, listed[number + ROWS_AHEAD])
         row = listed[number]
         start, stop = indptr[row], indptr[row + 1]
-        score = product(terms[start:stop], weights[start:stop], flags, query)
+        score = product(rows.terms[start:stop], rows.weights[start:stop], work.flags, work.query)
         # The second test is for processes that flush denormal numbers to zero.
         if not (score >= threshold and score > 0):
             continue
         document = np.int64(documents[row]) if documents.shape[0] else row
         if document == last:
-            if score > scores[size - 1]:
-                scores[size - 1], rows[size - 1] = score, row
+            if score > hits.scores[size - 1]:
+                hits.scores[size - 1], hits.rows[size - 1] = score, row
             continue
-        if size == scores.shape[0]:
-            keep_best(scores, ranks, rows, size, k)
-            size, threshold = k, scores[k - 1]
+        if size == hits.scores.shape[0]:
+            keep_best(hits.scores, hits.ranks, hits.rows, size, k)
+            size, threshold = k, hits.scores[k - 1]
             if score < threshold:
                 continue
-        scores[size], ranks[size], rows[size] = score, id_rank[document], row
+        hits.scores[size], hits.ranks[size] = score, rows.id_rank[document]
+        hits.rows[size] = row
         size += 1
         last = document if documents.shape[0] else np.int64(-1)
-    wipe(query_terms, n_terms, flags, query)
-    return finish(scores, ranks, rows, size, k)
+    wipe(query.terms, n_terms, work.flags, work.query)
+    return finish(hits.scores, hits.ranks, hits.rows, size, k)
+
+
+@kernel
+def shortlist(
+    segment: Table,
+    kind: npt.NDArray[Any],
+    masks: Table,
+    vocab_size: int,
+    lightest: float,
+    heaviest: float,
+    thread: Table,
+    n_terms: int,
+    k: int,
+    at: int,
+    room: int,
+    threshold: float,
+    cutoff: float,
+    wanted: int,
+) -> int:
+    """Find k good documents of a segment, with their true scores.
+
+    cutoff: postings of a term that all rows have are left out below this share of the length of
+    the vector of what each term can add at most; for rarer terms less, by the root of their
+    share of the rows. wanted, at least k: how many rows are scored in full; the thread's `listed`
+    and `parts` have room for more than twice as many. The other arguments and the answer are
+    those of `accumulate`.
+    """
+    query, work = query_of(thread), work_of(thread)
+    if not fits(query.weights, n_terms, lightest, heaviest):
+        return -1
+    lists, rows = lists_of(segment), rows_of(segment, kind)
+    share = np.float32(cutoff)
+    count = _list(lists, rows, masks_of(masks), vocab_size, query, n_terms, share, wanted, work)
+    hits = hits_of(thread, at, room)
+    return _score(rows, query, n_terms, count, k, np.float32(threshold), work, hits)

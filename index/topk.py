@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import Hits, Rows
 from .jit import kernel
 
 
@@ -80,18 +81,16 @@ def finish(
 def best_rows(
     listed: npt.NDArray[np.int64],
     listed_scores: npt.NDArray[np.float32],
-    documents: npt.NDArray[np.uint32],
-    id_rank: npt.NDArray[np.uint32],
+    rows: Rows,
     k: int,
     threshold: np.float32,
-    scores: npt.NDArray[np.float32],
-    ranks: npt.NDArray[np.uint32],
-    rows: npt.NDArray[np.int64],
+    hits: Hits,
 ) -> int:
     """Find the k best documents among the listed rows (ascending) and their scores.
 
     The other arrays and the answer are those of `accumulate`.
     """
+    documents, scores = rows.documents, hits.scores
     size = 0
     at = 0
     while at < listed.shape[0]:
@@ -103,9 +102,9 @@ def best_rows(
                 row, score = listed[at], listed_scores[at]
             at += 1
         if score >= threshold and score > 0:
-            scores[size], ranks[size], rows[size] = score, id_rank[document], row
+            scores[size], hits.ranks[size], hits.rows[size] = score, rows.id_rank[document], row
             size += 1
             if size == scores.shape[0]:
-                keep_best(scores, ranks, rows, size, k)
+                keep_best(scores, hits.ranks, hits.rows, size, k)
                 size, threshold = k, scores[k - 1]
-    return finish(scores, ranks, rows, size, k)
+    return finish(scores, hits.ranks, hits.rows, size, k)

@@ -15,7 +15,7 @@ from lsr.sparse import SparseVectors
 
 from .knobs import SearchKnobs
 from .search import load_kernels, score_rows, search
-from .windows import MAX_WINDOW_ROWS, Inverted, invert_window
+from .windows import MAX_WINDOW_ROWS, Inverted, Postings, invert_window
 
 
 class Warmth(NamedTuple):
@@ -26,18 +26,6 @@ class Warmth(NamedTuple):
     loaded: int
 
 
-class MemoryPostings(NamedTuple):
-    """Inverted lists in memory, laid out as on disk."""
-
-    windows: npt.NDArray[np.int64]
-    lists: npt.NDArray[np.uint32]
-    starts: npt.NDArray[np.int64]
-    tiers: npt.NDArray[np.uint16]
-    maxima: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.uint16]
-    codes: npt.NDArray[np.uint8]
-
-
 @dataclass(eq=False)
 class MemorySegment:
     """A segment in memory that can be searched: for warming up, and for tests."""
@@ -46,7 +34,7 @@ class MemorySegment:
     n_rows: int
     vocab_size: int
     forward: tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.float32]]
-    postings: MemoryPostings
+    postings: Postings
     row_document: npt.NDArray[np.uint32] | None
     document_rows: npt.NDArray[np.int64] | None
     id_rank: npt.NDArray[np.uint32]
@@ -163,11 +151,11 @@ def _postings(
     forward: tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.float32]],
     vocab_size: int,
     windows: npt.NDArray[np.int64],
-) -> MemoryPostings:
+) -> Postings:
     indptr, terms, weights = forward
     lists = np.zeros((len(windows) - 1, vocab_size), np.uint32)
     parts: list[Inverted] = []
-    starts, n_lists = [np.zeros(1, np.int64)], 0
+    n_lists = 0
     for window, (first, end) in enumerate(pairwise(windows)):
         lo, hi = indptr[first], indptr[end]
         inside = invert_window(
@@ -175,14 +163,8 @@ def _postings(
         )
         lists[window, inside.terms] = np.arange(1, len(inside.terms) + 1) + n_lists
         n_lists += len(inside.terms)
-        starts.append(inside.starts[1:] + lo)
         parts.append(inside)
-    return MemoryPostings(
-        windows,
-        lists.reshape(-1),
-        np.concatenate(starts),
-        np.concatenate([np.empty(0, np.uint16), *(part.tiers for part in parts)]),
-        np.concatenate([np.empty(0, np.float32), *(part.maxima for part in parts)]),
-        np.concatenate([np.empty(0, np.uint16), *(part.rows for part in parts)]),
-        np.concatenate([np.empty(0, np.uint8), *(part.codes for part in parts)]),
-    )
+    none = np.empty(0, np.uint32)
+    records = np.concatenate([none, *(part.records for part in parts)])
+    entries = np.concatenate([none, *(part.entries for part in parts)])
+    return Postings(windows, lists.reshape(-1), records, entries)

@@ -19,6 +19,7 @@ from lsr.index.columns import Fields
 from lsr.index.segment import Segment
 from lsr.index.store import Snapshot, Store
 from lsr.index.transaction import Transaction
+from lsr.index.windows import RECORD, TIERS, tier_of
 from lsr.sparse import SparseVectors
 from lsr.types import Document, Span
 
@@ -147,23 +148,26 @@ def check_arrays(segment: Segment) -> None:
     assert (np.diff(postings.windows) > 0).all()
     assert len(postings.lists) == (len(postings.windows) - 1) * size
     numbers = postings.lists[postings.lists > 0]
-    assert numbers.tolist() == list(range(1, len(postings.maxima) + 1))
+    assert numbers.tolist() == list(range(1, len(postings.records) // RECORD + 1))
+    assert len(postings.entries) == len(forward.terms)
     inverted = set()
     for window, start in enumerate(postings.windows[:-1].tolist()):
         for term in range(size):
             number = int(postings.lists[window * size + term]) - 1
             if number < 0:
                 continue
-            part = slice(int(postings.starts[number]), int(postings.starts[number + 1]))
-            rows, codes = postings.rows[part].astype(np.int64), postings.codes[part]
+            record = postings.records[number * RECORD : (number + 1) * RECORD].astype(np.int64)
+            first = int(forward.indptr[start])
+            part = postings.entries[first + record[1] : first + record[-1]].astype(np.int64)
+            rows, codes = part >> 8, part & 255
             weights = np.array([entries[start + row, term] for row in rows.tolist()], np.float32)
-            assert postings.maxima[number] == weights.max()
+            assert np.uint32(record[0]).view(np.float32) == weights.max()
             least = np.ceil(weights / weights.max() * np.float32(255))
             assert np.array_equal(codes, np.maximum(least, 1))
-            tiers = 15 - (codes >> 4).astype(np.int64)
-            assert (np.diff(tiers * 2**16 + rows) > 0).all()
-            ends = np.cumsum(np.bincount(tiers, minlength=16))
-            assert postings.tiers[16 * number : 16 * number + 16].tolist() == ends.tolist()
+            tiers = tier_of(codes)
+            assert (np.diff(tiers * 2**24 + rows) > 0).all()
+            ends = record[1] + np.cumsum(np.bincount(tiers, minlength=TIERS))
+            assert record[2:].tolist() == ends.tolist()
             inverted |= {(start + row, term) for row in rows.tolist()}
     assert inverted == set(entries)
     ids = segment.ids(np.arange(segment.n_documents))

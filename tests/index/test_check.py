@@ -52,7 +52,7 @@ def test_a_flipped_byte_in_any_file_is_found_on_open_and_by_check(sound: Path) -
         assert [file for problem in problems if str(path / file) in problem] == [file]
         (path / file).write_bytes(good)
         kinds.add(Path(file).name)
-    assert len(kinds) == 16 + 3  # arrays, documents and header; manifest, and tombstones
+    assert len(kinds) == 13 + 3  # arrays, documents and header; manifest, and tombstones
     assert check_folder(path).problems == []
     shutil.rmtree(path)
 
@@ -171,11 +171,11 @@ def test_a_newer_format_says_which_is_read(sound: Path) -> None:
     path = sound.parent / "newer"
     shutil.copytree(sound, path)
     content = unseal((path / "manifest.json").read_bytes(), path)
-    (path / "manifest.json").write_bytes(seal({**content, "format": 3}))
-    assert "is format 3; this lsr reads 2" in opened(path).message
-    (path / "manifest.json").write_bytes(seal({**content, "format": 1}))
+    (path / "manifest.json").write_bytes(seal({**content, "format": 4}))
+    assert "is format 4; this lsr reads 3" in opened(path).message
+    (path / "manifest.json").write_bytes(seal({**content, "format": 2}))
     error = opened(path)
-    assert "is format 1" in error.message and "lsr index" in (error.hint or "")
+    assert "is format 2" in error.message and "lsr index" in (error.hint or "")
     shutil.rmtree(path)
 
 

@@ -11,8 +11,16 @@ import pytest
 from lsr.index import kernels
 from lsr.index.exact import exact_scores
 from lsr.index.search import load_kernels, score_rows, search
-from lsr.index.warmup import MemoryLive, MemoryPostings, MemorySegment, warmup
-from lsr.index.windows import MAX_WINDOW_ROWS, frozen, invert_window
+from lsr.index.warmup import MemoryLive, MemorySegment, warmup
+from lsr.index.windows import (
+    MAX_WINDOW_ROWS,
+    RECORD,
+    TIERS,
+    Postings,
+    frozen,
+    invert_window,
+    tier_of,
+)
 from lsr.sparse import SparseVectors
 
 
@@ -39,15 +47,18 @@ def test_an_inverted_window_holds_every_posting_by_term_then_tier_then_row(
     owners = np.repeat(np.arange(500), np.diff(vectors.indptr))
     maxima = np.zeros(60, np.float32)
     np.maximum.at(maxima, vectors.terms, vectors.weights)
-    codes = np.ceil(vectors.weights / maxima[vectors.terms] * np.float32(255)).astype(np.uint8)
-    order = np.lexsort((owners, -(codes >> 4).astype(np.int64), vectors.terms))
+    codes = np.ceil(vectors.weights / maxima[vectors.terms] * np.float32(255)).astype(np.int64)
+    order = np.lexsort((owners, tier_of(codes), vectors.terms))
     assert inverted.terms.tolist() == np.flatnonzero(maxima).tolist()
-    assert np.array_equal(inverted.maxima, maxima[maxima > 0])
-    assert inverted.rows.dtype == np.uint16 and np.array_equal(inverted.rows, owners[order])
-    assert np.array_equal(inverted.codes, codes[order])
+    assert inverted.entries.dtype == np.uint32
+    assert np.array_equal(inverted.entries, (owners << 8 | codes)[order])
+    records = inverted.records.reshape(-1, RECORD)
+    assert np.array_equal(records[:, 0].view(np.float32), maxima[maxima > 0])
     ends = np.bincount(vectors.terms, minlength=60)[inverted.terms].cumsum().tolist()
-    assert inverted.starts.tolist() == [0, *ends]
-    assert inverted.tiers[15::16].tolist() == np.diff(inverted.starts).tolist()
+    assert records[:, 1].tolist() == [0, *ends[:-1]] and records[:, -1].tolist() == ends
+    for term, record in zip(inverted.terms.tolist(), records.astype(np.int64), strict=True):
+        sizes = np.bincount(tier_of(codes[vectors.terms == term]), minlength=TIERS)
+        assert np.diff(record[1:]).tolist() == sizes.tolist()
 
 
 def test_inverting_in_numpy_and_in_the_kernel_gives_the_same(
@@ -66,13 +77,12 @@ def test_a_window_of_no_rows_and_rows_of_no_terms_invert_to_empty_lists() -> Non
     for n_rows in (0, 3):
         nothing = np.zeros(n_rows + 1, np.int64), np.empty(0, np.uint16), np.empty(0, np.float32)
         inverted = invert_window(*nothing, 4)
-        assert inverted.starts.tolist() == [0]
-        assert not any(len(part) for part in (inverted.terms, inverted.rows, inverted.maxima))
+        assert not any(len(part) for part in inverted)
 
 
-def test_a_window_of_more_rows_than_uint16_can_number_is_refused() -> None:
+def test_a_window_of_more_rows_than_a_window_holds_is_refused() -> None:
     indptr = np.zeros(MAX_WINDOW_ROWS + 2, np.int64)
-    with pytest.raises(ValueError, match="65536 rows"):
+    with pytest.raises(ValueError, match="262145 rows"):
         invert_window(indptr, np.empty(0, np.uint16), np.empty(0, np.float32), 4)
 
 
@@ -108,10 +118,10 @@ def test_mapped_own_and_frozen_arrays_share_one_compiled_variant(tmp_path: Path)
         array.tofile(tmp_path / name)
         return np.memmap(tmp_path / name, array.dtype, mode="r", shape=array.shape)
 
-    names = MemoryPostings._fields
+    names = Postings._fields
     parts = [mapped(array, name) for array, name in zip(segment.postings, names, strict=True)]
     on_disk = MemorySegment.build(vectors)
-    on_disk.postings = MemoryPostings(*parts)
+    on_disk.postings = Postings(*parts)
     on_disk.id_rank = mapped(segment.id_rank, "id_rank")
     deleted = np.zeros(50, np.bool_)
     for live in (MemoryLive(segment), MemoryLive(on_disk), MemoryLive(on_disk, deleted)):

@@ -86,7 +86,7 @@ def cases(draw: st.DrawFn) -> Case:
         n_documents = n_rows if bounds is None else len(bounds) - 1
         names = [f"{value}-{number}" for value in rng.permutation(1000)[:n_documents]]
         vectors = SparseVectors.from_dicts([row() for _ in range(n_rows)], vocab_size=vocab_size)
-        window = draw(st.sampled_from([64, 70, 65_535]))
+        window = draw(st.sampled_from([64, 70, 262_144]))
         deleted = rng.random(n_documents) < 0.3 if draw(st.booleans()) else None
         lives.append(MemoryLive(MemorySegment.build(vectors, names, bounds, window), deleted))
     allowed: Allowed = None
@@ -314,7 +314,10 @@ def test_postings_that_do_not_fit_together_are_refused_before_a_kernel_sees_them
     load_kernels()
     segment = live([{1: 1.0}, {2: 1.0}]).segment
     whole = segment.postings
-    broken = whole._replace(rows=whole.rows[:1])
-    segment.postings = broken
-    with pytest.raises(IndexFormatError, match="do not fit together"):
-        search([MemoryLive(segment)], vector({1: 1.0}), 1)
+    far = whole.records.copy()
+    far[-1] += 1
+    for broken in (whole._replace(entries=whole.entries[:1]), whole._replace(records=far)):
+        segment = live([{1: 1.0}, {2: 1.0}]).segment
+        segment.postings = broken
+        with pytest.raises(IndexFormatError, match="do not fit together"):
+            search([MemoryLive(segment)], vector({1: 1.0}), 1)

@@ -170,7 +170,7 @@ def test_an_empty_segment_is_refused(tmp_path: Path) -> None:
     made.abort()
     made.abort()
     assert not (tmp_path / "seg").exists()
-    for rows in (0, 70_000):
+    for rows in (0, 300_000):
         with pytest.raises(ConfigError, match="window"):
             writer(tmp_path / "seg", rows=rows)
 
