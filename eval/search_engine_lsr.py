@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -109,7 +108,7 @@ class LsrSearcher:
 
     def stats(self, answer: Any) -> Mapping[str, float]:
         result: SearchResult = answer[0]
-        counts = {name: float(value) for name, value in asdict(result.stats).items()}
+        counts = {name: float(value) for name, value in result.stats._asdict().items()}
         return {**counts, f"path {result.path}": 1.0}
 
     def batch(self, options: Mapping[str, Any], k: int, threads: int) -> int:

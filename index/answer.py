@@ -24,11 +24,16 @@ class Answer:
 
     def ids(self) -> list[str]:
         """Return the ids of the documents, best first."""
-        owners, documents = self._found.segments.tolist(), self._found.documents.tolist()
+        found = self._found
         if len(self._segments) == 1:
-            return self._segments[0].segment.ids(documents)
-        pairs = zip(owners, documents, strict=True)
-        return [self._segments[owner].segment.ids([document])[0] for owner, document in pairs]
+            return self._segments[0].segment.ids(found.documents)
+        ids = [""] * len(found.documents)
+        for number, live in enumerate(self._segments):
+            mine = np.flatnonzero(found.segments == number)
+            names = live.segment.ids(found.documents[mine])
+            for at, name in zip(mine.tolist(), names, strict=True):
+                ids[at] = name
+        return ids
 
     def scores(self) -> list[float]:
         """Return the scores, best first."""

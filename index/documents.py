@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import RawIOBase
 from itertools import accumulate
 from pathlib import Path
@@ -135,8 +136,9 @@ class Documents:
         reader = pa.ipc.open_file(pa.BufferReader(mapped))
         self._batches = [reader.get_batch(at) for at in range(reader.num_record_batches)]
         self.schema: pa.Schema = reader.schema
-        self._ids = [_strings(batch.column(0)) for batch in self._batches]
         self._starts = [0, *accumulate(batch.num_rows for batch in self._batches)]
+        self._ids = [_strings(batch.column(0)) for batch in self._batches]
+        self._addresses: tuple[IntArray, IntArray] | None = None
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -151,11 +153,34 @@ class Documents:
         at = bisect_right(self._starts, ordinal) - 1
         return self._batches[at], ordinal - self._starts[at]
 
-    def ids(self, ordinals: Iterable[int]) -> list[str]:
+    def ids(self, ordinals: IntArray) -> list[str]:
         """Return the ids of the given documents, in that order."""
+        gather = getattr(sys.modules.get(f"{__package__}.kernels"), "gather", None)
+        return self._ids_slowly(ordinals) if gather is None else self._ids_by(gather, ordinals)
+
+    def _ids_by(self, gather: Any, ordinals: IntArray) -> list[str]:
+        """Do what `ids` does with a kernel: after a search little of Python is in the caches."""
+        if not len(ordinals):
+            return []
+        if self._addresses is None:
+            # The batches hold the buffers.
+            self._addresses = (
+                np.array([_addresses(batch.column(0)) for batch in self._batches]).reshape(-1),
+                np.array(self._starts),
+            )
+        places, out = np.empty(2 * len(ordinals), np.int64), np.empty(64 * len(ordinals), np.uint8)
+        size = gather(*self._addresses, ordinals, places, out)
+        if size < 0:
+            out = np.empty(-size, np.uint8)
+            size = gather(*self._addresses, ordinals, places, out)
+        if not size:
+            return self._ids_slowly(ordinals)
+        return out[: size - 1].tobytes().decode().split("\0")
+
+    def _ids_slowly(self, ordinals: IntArray) -> list[str]:
         found = []
         offsets, data, first, end = memoryview(b""), memoryview(b""), 0, 0
-        for ordinal in ordinals:
+        for ordinal in ordinals.tolist():
             if not first <= ordinal < end:
                 at = bisect_right(self._starts, ordinal) - 1
                 offsets, data = self._ids[at]
@@ -173,6 +198,15 @@ def _strings(column: Any) -> tuple[memoryview, memoryview]:
         return memoryview(b""), memoryview(b"")
     bounds = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
     return bounds, memoryview(data if data is not None else b"")
+
+
+def _addresses(column: Any) -> tuple[int, int, int]:
+    """Return where a column of strings has its first offset and its bytes, and their number."""
+    _, offsets, data = column.buffers()
+    if not len(column):
+        return 0, 0, 0
+    first = offsets.address + 4 * column.offset
+    return (first, 0, 0) if data is None else (first, data.address, data.size)
 
 
 def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -26,6 +26,7 @@ SOURCES = (
     "windows",
     "arguments",
     "tables",
+    "gathering",
     "inversion",
     "topk",
     "scoring",

@@ -15,6 +15,8 @@ from lsr.sparse import SparseVector, SparseVectors
 #: A query: text, `{token or term id: weight}`, or a vector made elsewhere.
 Query = str | Mapping[str, float] | Mapping[int, float] | SparseVector
 
+_TERM, _WEIGHT = np.dtype(np.uint32), np.dtype(np.float32)
+
 #: Terms of a query may lie outside an index's vocabulary; search leaves them out.
 _ANY_VOCABULARY = 2**32 - 1
 
@@ -61,11 +63,12 @@ def _to_vector(
 def is_sound(query: SparseVector) -> bool:
     """Return whether a vector needs no further look; in plain Python, which is quicker here."""
     terms, weights = query
-    if not all(isinstance(part, np.ndarray) for part in query):
+    if type(terms) is not np.ndarray or type(weights) is not np.ndarray:
         return False
-    if terms.dtype != np.uint32 or weights.dtype != np.float32 or terms.ndim != 1:
+    # numpy keeps one object for each of its types: the same one is there nearly always.
+    if terms.dtype is not _TERM or weights.dtype is not _WEIGHT or terms.ndim != 1:
         return False
-    if terms.shape != weights.shape or not len(terms):
+    if terms.shape != weights.shape or not terms.size:
         return False
     numbers, values = terms.tolist(), weights.tolist()
     ascending = all(map(lt, numbers, numbers[1:]))

@@ -39,6 +39,18 @@ def _array(table: Table, at: int, dtype: Any) -> Any:
 
 
 @kernel
+def bytes_at(address: Any) -> Any:
+    """Return bytes at an address; how many is known to the caller."""
+    return carray(_pointer_to(address), (1 << 40,), np.uint8)
+
+
+@kernel
+def numbers_at(address: Any) -> Any:
+    """Return numbers of 32 bits at an address; how many is known to the caller."""
+    return carray(_pointer_to(address), (1 << 40,), np.int32)
+
+
+@kernel
 def lists_of(segment: Table) -> Any:
     """Return the postings that a segment's table begins with."""
     return Lists(

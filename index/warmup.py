@@ -116,8 +116,16 @@ def warmup() -> Warmth:
         search([live], vectors[0], 2, knobs=SearchKnobs(small=0))
         search([live], vectors[0], 2, [np.zeros(2, np.bool_)])  # none to score: it is scanned
         score_rows(live.segment, vectors[0], [0, 1])
+    _gather_nothing()
     after = _counts()
     return Warmth(time.perf_counter() - started, after[0] - before[0], after[1] - before[1])
+
+
+def _gather_nothing() -> None:
+    from . import kernels
+
+    none = np.empty(0, np.int64)
+    kernels.gather(none, np.zeros(1, np.int64), none, none, np.empty(0, np.uint8))
 
 
 def _counts() -> tuple[int, int]:

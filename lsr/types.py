@@ -67,8 +67,7 @@ class Hit:
     passage: Passage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SearchStats:
+class SearchStats(NamedTuple):
     """What a search did: postings added up, rows scored in full, microseconds in the index."""
 
     postings: int = 0
