@@ -33,6 +33,9 @@ SOURCES = (
     "sums",
     "accumulate",
     "shortlist",
+    "blocks",
+    "blocking",
+    "best_first",
 )
 
 
