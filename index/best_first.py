@@ -175,15 +175,15 @@ def _order(room: Room, size: int) -> None:
     levels[:] = 0
     for at in range(size):
         levels[LEVELS - 1 - np.int64(estimates[at] * scale)] += 1
-    before = 0
+    before = np.int64(0)
     for level in range(LEVELS):
         here = levels[level]
         levels[level] = before
         before += here
     for at in range(size):
-        level = LEVELS - 1 - np.int64(estimates[at] * scale)
-        room.order[levels[level]] = at
-        levels[level] += 1
+        mine = LEVELS - 1 - np.int64(estimates[at] * scale)
+        room.order[levels[mine]] = at
+        levels[mine] += 1
 
 
 @kernel

@@ -201,8 +201,8 @@ def _centroids(
     total = 0
     for number in range(count):
         left = np.uint64(drawn.shape[0] - number)
-        at = number + np.int64(_random(state) % left)
-        drawn[number], drawn[at] = drawn[at], drawn[number]
+        other = number + np.int64(_random(state) % left)
+        drawn[number], drawn[other] = drawn[other], drawn[number]
         total += indptr[drawn[number] + 1] - indptr[drawn[number]]
     used = np.empty(total, np.int64)
     owners, values = np.empty(total, np.int32), np.empty(total, np.float32)

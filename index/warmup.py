@@ -105,7 +105,8 @@ class MemoryLive:
 def warmup() -> Warmth:
     """Make every kernel ready in this process, in each variant that searches use.
 
-    Those that build are compiled when they are first needed. Compiled kernels are kept in the cache for the processes to come (see lsr.numba_cache).
+    Those that build are compiled when first needed. Compiled kernels are kept in the cache for
+    the processes to come (see lsr.numba_cache).
 
     >>> _ = warmup()
     >>> warmup().compiled
