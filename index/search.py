@@ -263,7 +263,8 @@ def _accumulate(
     if isinstance(knobs, BlockKnobs):
         if live.segment.blocks is not None and live.segment.n_rows >= knobs.small:
             query, counts = (*scratch.query, n_terms), scratch.work.counts
-            hits = Hits(*(array[at : at + k] for array in scratch.hits))
+            space, mine = scratch.hits, slice(at, at + k)
+            hits = Hits(space.scores[mine], space.ranks[mine], space.rows[mine])
             size = _engine.blocks(live, keep, query, k, threshold, knobs, counts, hits)
             if size >= k or threshold > TINY:
                 return size, "blocks"
