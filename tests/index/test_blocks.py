@@ -16,14 +16,18 @@ from lsr.errors import ConfigError, IndexFormatError
 from lsr.index import blocked, calibration
 from lsr.index.block_build import gathered, make_blocks
 from lsr.index.blocks import BLOCK_ARRAYS, Blocks, BlockSettings
+from lsr.index.build import BuildSettings, build
 from lsr.index.calibration import SETTING, TARGETS, BlockChoice, Calibration, calibrate
 from lsr.index.exact import exact_search
 from lsr.index.knobs import BlockKnobs, SearchKnobs
 from lsr.index.planner import choose
 from lsr.index.search import load_kernels, search
+from lsr.index.source import VectorSource
 from lsr.index.store import Store
 from lsr.index.warmup import MemoryLive, MemorySegment
+from lsr.rejects import Rejects
 from lsr.sparse import SparseVector, SparseVectors
+from lsr.vector_files import write_vectors
 
 #: Keeps every posting, and opens every block.
 WHOLE = BlockSettings(postings=10**6, rows=4, small=1)
@@ -436,7 +440,9 @@ def test_settings_that_cannot_be_followed_are_refused() -> None:
 
 
 def test_calibration_finds_knobs_that_reach_each_recall(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "_QUERIES", 20)
+    small = {"_QUERIES": 20, "_LISTS": (6, 16), "_OVERSAMPLES": (2.0,), "SIZES": (10,)}
+    for name, value in small.items():
+        monkeypatch.setattr(calibration, name, value)
     vectors = topical(20_000, 13)
     live = MemoryLive(MemorySegment.build(vectors, blocks=replace(PRUNED, postings=700)))
     table = calibrate([live])
@@ -484,3 +490,21 @@ def test_an_index_is_calibrated_anew_when_it_gets_blocks(shelf: Index) -> None:
     shelf.merge(blocks=PRUNED)
     assert stored().blocks is not None
     assert shelf.search({1: 1.0}, recall=0.9).path in ("exact", "accumulate", "blocks")
+
+
+def test_a_build_makes_blocks_within_its_memory_and_tells_how_far_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    ids = [str(row) for row in range(1500)]
+    write_vectors(path, "parquet", [(ids, topical(1500, 14))])
+    index = Index.create(tmp_path / "i", encoder=None, vocab_size=VOCAB, blocks=PRUNED)
+    told: list[float | None] = []
+    build(
+        index,
+        [VectorSource(str(path), VOCAB)],
+        BuildSettings(memory=700_000_000, threads=2),
+        rejects=Rejects("stop"),
+        progress=lambda progress: told.append(progress.blocked),
+    )
+    shares = [share for share in told if share is not None]
+    assert told[0] is None and shares == sorted(shares) and shares[-1] == 1
+    assert block_files(index) == [sorted(BLOCK_ARRAYS)]
