@@ -50,7 +50,7 @@ def make_blocks(
     postings (or of the longest list), 4 for each row and some 50 MB a thread. `progress` is
     told the part that is done.
     """
-    from . import blocking  # its kernels take a while to load and are seldom needed
+    from . import pruning  # kernels take a while to load, and these are seldom needed
 
     say = progress or (lambda share: None)
     indptr, terms, weights = (frozen(array) for array in forward)
@@ -60,12 +60,12 @@ def make_blocks(
     floors, heavy = np.zeros(n_rows, np.uint32), np.empty(_HEAVY, np.uint32)
     rows = (indptr, terms, bits)
     for start, stop in _chunks(n_rows):
-        blocking.measure_rows(*rows, start, stop, lengths, largest, floors, heavy)
+        pruning.measure_rows(*rows, start, stop, lengths, largest, floors, heavy)
         say(_COUNTED * stop / n_rows / 2)
     least = _least(terms, bits, lengths, largest, cap)
     kept = np.zeros(vocab_size, np.int64)
     for start, stop in _chunks(n_rows):
-        blocking.count_kept(*rows, start, stop, least, kept)
+        pruning.count_kept(*rows, start, stop, least, kept)
         say(_COUNTED * (1 + stop / n_rows) / 2)
     total, done = max(1, int(kept.sum())), 0
     workers = _Workers(
@@ -82,7 +82,7 @@ def make_blocks(
             ends[first:last] = lists[:-1]
             listed = np.empty(lists[-1], np.uint32), np.empty(lists[-1], np.uint32)
             for start, stop in _chunks(n_rows):
-                blocking.collect_kept(*rows, start, stop, least, first, last, ends, *listed)
+                pruning.collect_kept(*rows, start, stop, least, first, last, ends, *listed)
             tasks = list(_runs(kept[first:last], _TASK_POSTINGS, _TASK_LISTS))
             for (low, high), found in zip(
                 tasks, _in_order(pool, workers, first, lists, listed, tasks), strict=True
@@ -273,19 +273,19 @@ def _least(
     cap: int,
 ) -> npt.NDArray[np.uint32]:
     """Return for each term a weight, in bits, that at least `cap` postings reach, or few more."""
-    from . import blocking
+    from . import pruning
 
     long = np.flatnonzero(lengths > cap)
     slots = np.full(len(lengths), -1, np.int32)
     slots[long] = np.arange(len(long))
-    histograms = np.zeros((len(long), blocking.BUCKETS), np.int64)
-    blocking.count_weights(terms, bits, slots, largest, histograms)
+    histograms = np.zeros((len(long), pruning.BUCKETS), np.int64)
+    pruning.count_weights(terms, bits, slots, largest, histograms)
     least = np.zeros(len(lengths), np.uint32)
     if len(long):
         bucket = (np.cumsum(histograms, axis=1) >= cap).argmax(axis=1)
-        top = (largest[long] >> blocking.BUCKET_SHIFT).astype(np.int64)
-        floor = np.maximum(top - bucket, 0) << blocking.BUCKET_SHIFT
-        least[long] = np.where(bucket == blocking.BUCKETS - 1, 0, floor)
+        top = (largest[long] >> pruning.BUCKET_SHIFT).astype(np.int64)
+        floor = np.maximum(top - bucket, 0) << pruning.BUCKET_SHIFT
+        least[long] = np.where(bucket == pruning.BUCKETS - 1, 0, floor)
     return least
 
 

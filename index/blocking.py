@@ -1,7 +1,4 @@
-"""Kernels that prune inverted lists, cluster their rows into blocks, and summarise the blocks.
-
-Weights are compared as their bits: of positive floats the larger has the larger bits.
-"""
+"""Kernels that cut inverted lists into blocks and summarise the blocks."""
 
 from __future__ import annotations
 
@@ -10,13 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .clustering import cluster, cut
 from .jit import kernel
-
-#: Buckets of a term's histogram: 16 for each halving of the weight, for 16 halvings.
-BUCKETS, BUCKET_SHIFT = 256, 19
-
-#: Set in the bits of a posting that stays whatever the cap: its term is its row's heaviest.
-HOME = 1 << 31
+from .pruning import trim
 
 #: The most blocks of a part, whose numbers are bytes, and the most entries of its summaries.
 PART_BLOCKS, PART_ENTRIES = 256, 65_535
@@ -24,328 +17,8 @@ PART_BLOCKS, PART_ENTRIES = 256, 65_535
 #: A block's rows, at most, times the mean; and the most centroids of a list.
 LARGEST_BLOCK, MOST_CENTROIDS = 4, 4096
 
-#: Clusters of so few rows are dissolved.
-SMALLEST_CLUSTER = 2
-
 #: Where `block_lists` counts what it has written.
 PARTS, BLOCKS, ROWS, TERMS, ENTRIES = 0, 1, 2, 3, 4
-
-
-@kernel
-def measure_rows(
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    bits: npt.NDArray[np.uint32],
-    start: int,
-    stop: int,
-    lengths: npt.NDArray[np.int64],
-    largest: npt.NDArray[np.uint32],
-    floors: npt.NDArray[np.uint32],
-    heavy: npt.NDArray[np.uint32],
-) -> None:
-    """Count rows and find the heaviest weight of each term, and each row's n-th heaviest weight.
-
-    lengths, largest (vocab,) are added to; floors (n_rows,) is filled from `start` to `stop`, 0
-    where a row has fewer than n terms. heavy (n,): for work.
-    """
-    n = heavy.shape[0]
-    for row in range(start, stop):
-        size = 0
-        for at in range(indptr[row], indptr[row + 1]):
-            term, weight = terms[at], bits[at]
-            lengths[term] += 1
-            largest[term] = max(largest[term], weight)
-            if size < n:
-                place = size
-                size += 1
-            elif weight > heavy[n - 1]:
-                place = n - 1
-            else:
-                continue
-            while place > 0 and heavy[place - 1] < weight:
-                heavy[place] = heavy[place - 1]
-                place -= 1
-            heavy[place] = weight
-        floors[row] = heavy[n - 1] if size == n else np.uint32(0)
-
-
-@kernel
-def count_weights(
-    terms: npt.NDArray[Any],
-    bits: npt.NDArray[np.uint32],
-    slots: npt.NDArray[np.int32],
-    largest: npt.NDArray[np.uint32],
-    histograms: npt.NDArray[np.int64],
-) -> None:
-    """Count the weights of long lists by how far they are below the heaviest of their term.
-
-    slots (vocab,): which of the histograms (n, BUCKETS) is a term's, -1 for none.
-    """
-    for at in range(terms.shape[0]):
-        term = terms[at]
-        if slots[term] >= 0:
-            below: Any = np.int64(largest[term] >> BUCKET_SHIFT)
-            below -= np.int64(bits[at] >> BUCKET_SHIFT)
-            histograms[slots[term], min(below, BUCKETS - 1)] += 1
-
-
-@kernel
-def count_kept(
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    bits: npt.NDArray[np.uint32],
-    start: int,
-    stop: int,
-    least: npt.NDArray[np.uint32],
-    counts: npt.NDArray[np.int64],
-) -> None:
-    """Count for each term the postings that weigh at least `least`, or most in their row."""
-    for row in range(start, stop):
-        home = heaviest(bits, indptr[row], indptr[row + 1])
-        for at in range(indptr[row], indptr[row + 1]):
-            if bits[at] >= least[terms[at]] or at == home:
-                counts[terms[at]] += 1
-
-
-@kernel
-def collect_kept(
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    bits: npt.NDArray[np.uint32],
-    start: int,
-    stop: int,
-    least: npt.NDArray[np.uint32],
-    first_term: int,
-    last_term: int,
-    ends: npt.NDArray[np.int64],
-    kept_rows: npt.NDArray[np.uint32],
-    kept_bits: npt.NDArray[np.uint32],
-) -> None:
-    """Write the postings that `count_kept` counts to their lists, of terms in the range only.
-
-    ends (vocab,): where the next posting of a term goes; moved on.
-    """
-    for row in range(start, stop):
-        home = heaviest(bits, indptr[row], indptr[row + 1])
-        for at in range(indptr[row], indptr[row + 1]):
-            term = np.int64(terms[at])
-            if term < first_term or term >= last_term:
-                continue
-            if bits[at] >= least[term] or at == home:
-                place = ends[term]
-                kept_rows[place] = row
-                kept_bits[place] = bits[at] | (np.uint32(HOME) if at == home else np.uint32(0))
-                ends[term] = place + 1
-
-
-@kernel
-def heaviest(bits: npt.NDArray[np.uint32], start: int, stop: int) -> Any:
-    """Return the place of a row's heaviest weight, the first of equals; -1 if it has none."""
-    best = np.int64(-1)
-    for at in range(start, stop):
-        if best < 0 or bits[at] > bits[best]:
-            best = np.int64(at)
-    return best
-
-
-@kernel
-def _trim(rows: npt.NDArray[np.uint32], bits: npt.NDArray[np.uint32], cap: int) -> Any:
-    """Keep the `cap` heaviest of a list, ties by row, and those at home; return how many."""
-    size = rows.shape[0]
-    if size <= cap:
-        return size
-    plain = bits & np.uint32(HOME - 1)
-    least = np.sort(plain)[size - cap]
-    room = cap
-    for at in range(size):
-        room -= plain[at] > least
-    kept = 0
-    for at in range(size):
-        fits = plain[at] > least
-        if plain[at] == least and room > 0:
-            room -= 1
-            fits = True
-        if fits or bits[at] >= HOME:
-            rows[kept] = rows[at]
-            kept += 1
-    return kept
-
-
-@kernel
-def _random(state: npt.NDArray[np.uint64]) -> Any:
-    """Return 64 random bits (splitmix64) and move the state on."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    bits = state[0]
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
-
-
-@kernel
-def _centroids(
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    weights: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.uint32],
-    count: int,
-    state: npt.NDArray[np.uint64],
-    starts: npt.NDArray[np.int32],
-    ends: npt.NDArray[np.int32],
-) -> Any:
-    """Draw `count` of the rows as centroids, scaled to length 1, and invert them.
-
-    Returns the terms that they have, and for each entry its centroid and weight; the entries of
-    a term are those from `starts` to `ends` (vocab,), which are zero for all others.
-    """
-    drawn = rows.copy()
-    total = 0
-    for number in range(count):
-        left = np.uint64(drawn.shape[0] - number)
-        other = number + np.int64(_random(state) % left)
-        drawn[number], drawn[other] = drawn[other], drawn[number]
-        total += indptr[drawn[number] + 1] - indptr[drawn[number]]
-    used = np.empty(total, np.int64)
-    owners, values = np.empty(total, np.int32), np.empty(total, np.float32)
-    n_used = 0
-    for number in range(count):
-        for at in range(indptr[drawn[number]], indptr[drawn[number] + 1]):
-            if ends[terms[at]] == 0:
-                used[n_used] = terms[at]
-                n_used += 1
-            ends[terms[at]] += 1
-    end = np.int32(0)
-    for at in range(n_used):
-        end += ends[used[at]]
-        starts[used[at]] = ends[used[at]] = end - ends[used[at]]
-    for number in range(count):
-        length = np.float64(0)
-        for at in range(indptr[drawn[number]], indptr[drawn[number] + 1]):
-            length += np.float64(weights[at]) * np.float64(weights[at])
-        for at in range(indptr[drawn[number]], indptr[drawn[number] + 1]):
-            place = ends[terms[at]]
-            owners[place] = number
-            values[place] = np.float64(weights[at]) / np.sqrt(length)
-            ends[terms[at]] = place + 1
-    return used[:n_used], owners, values
-
-
-@kernel
-def _nearest(
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    weights: npt.NDArray[np.float32],
-    row: int,
-    floor: np.float32,
-    n_heavy: int,
-    own_term: int,
-    starts: npt.NDArray[np.int32],
-    ends: npt.NDArray[np.int32],
-    owners: npt.NDArray[np.int32],
-    values: npt.NDArray[np.float32],
-    closed: npt.NDArray[np.bool_],
-    sums: npt.NDArray[np.float32],
-) -> Any:
-    """Return the centroid that is nearest by the heaviest terms of a row, -1 if none is near.
-
-    The list's own term, which all have, is left out; so are centroids that are `closed`.
-    """
-    sums[:] = 0
-    left = n_heavy
-    for at in range(indptr[row], indptr[row + 1]):
-        if weights[at] >= floor and left > 0:
-            left -= 1
-            term = terms[at]
-            if term != own_term:
-                for place in range(starts[term], ends[term]):
-                    sums[owners[place]] += weights[at] * values[place]
-    best, most = np.int64(-1), np.float32(0)
-    for number in range(sums.shape[0]):
-        if sums[number] > most and not closed[number]:
-            best, most = np.int64(number), sums[number]
-    return best
-
-
-@kernel
-def _cluster(
-    indptr: npt.NDArray[np.int64],
-    terms: npt.NDArray[Any],
-    weights: npt.NDArray[np.float32],
-    floors: npt.NDArray[np.float32],
-    n_heavy: int,
-    term: int,
-    rows: npt.NDArray[np.uint32],
-    count: int,
-    seed: int,
-    starts: npt.NDArray[np.int32],
-    ends: npt.NDArray[np.int32],
-) -> Any:
-    """Return the cluster of each row, 0 to `count`; the last is of those near no centroid."""
-    state = np.empty(1, np.uint64)
-    state[0] = np.uint64(seed) * np.uint64(0xD1342543DE82EF95) + np.uint64(term)
-    used, owners, values = _centroids(indptr, terms, weights, rows, count, state, starts, ends)
-    clusters = np.empty(rows.shape[0], np.int64)
-    sizes = np.zeros(count + 1, np.int64)
-    closed = np.zeros(count, np.bool_)
-    sums = np.empty(count, np.float32)
-    for turn in range(2):
-        for at in range(rows.shape[0]):
-            row: Any = np.int64(rows[at])
-            if turn == 1:
-                before = clusters[at]
-                if before == count or not closed[before]:
-                    continue
-            best = _nearest(
-                indptr,
-                terms,
-                weights,
-                row,
-                floors[row],
-                n_heavy,
-                term,
-                starts,
-                ends,
-                owners,
-                values,
-                closed,
-                sums,
-            )
-            clusters[at] = count if best < 0 else best
-            sizes[clusters[at]] += 1
-        for number in range(count):
-            closed[number] = sizes[number] <= SMALLEST_CLUSTER
-    for at in range(used.shape[0]):
-        starts[used[at]] = ends[used[at]] = 0
-    return clusters
-
-
-@kernel
-def _cut(
-    rows: npt.NDArray[np.uint32],
-    clusters: npt.NDArray[np.int64],
-    count: int,
-    most: int,
-    out_rows: npt.NDArray[np.uint32],
-    out_ends: npt.NDArray[np.int64],
-) -> int:
-    """Write the rows by cluster, and where each block ends; return how many blocks there are.
-
-    A cluster is cut into blocks of at most `most` rows, of about the same size.
-    """
-    places = np.zeros(count + 2, np.int64)
-    for at in range(rows.shape[0]):
-        places[clusters[at] + 1] += 1
-    n_blocks = 0
-    for number in range(count + 1):
-        size = places[number + 1]
-        pieces = (size + most - 1) // most
-        for piece in range(pieces):
-            out_ends[n_blocks] = places[number] + size * (piece + 1) // pieces
-            n_blocks += 1
-        places[number + 1] += places[number]
-    for at in range(rows.shape[0]):
-        out_rows[places[clusters[at]]] = rows[at]
-        places[clusters[at]] += 1
-    return n_blocks
 
 
 @kernel
@@ -470,12 +143,12 @@ def block_lists(
     for number in range(bounds.shape[0] - 1):
         low = bounds[number]
         rows = kept_rows[low : bounds[number + 1]]
-        rows = rows[: _trim(rows, kept_bits[low : bounds[number + 1]], cap)]
+        rows = rows[: trim(rows, kept_bits[low : bounds[number + 1]], cap)]
         size = rows.shape[0]
         count = min((size + mean - 1) // mean, MOST_CENTROIDS)
         clusters = np.zeros(size, np.int64)
         if count > 1:
-            clusters = _cluster(
+            clusters = cluster(
                 indptr,
                 terms,
                 weights,
@@ -492,7 +165,7 @@ def block_lists(
         before = written[BLOCKS]
         cuts = block_ends[before:]
         most = max(LARGEST_BLOCK * mean, (size + 32_767) // 32_768)
-        n_blocks = _cut(rows, clusters, count, most, ordered, cuts)
+        n_blocks = cut(rows, clusters, count, most, ordered, cuts)
         room = 0
         for at in range(size):
             room += indptr[ordered[at] + 1] - indptr[ordered[at]]

@@ -91,7 +91,7 @@ class BlockSettings:
     postings: int = 1000
     share: float = 5e-4
     rows: int = 10
-    energy: float = 0.6
+    energy: float = 0.4
     seed: int = 0
     small: int = SMALL
 

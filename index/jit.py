@@ -34,6 +34,8 @@ SOURCES = (
     "accumulate",
     "shortlist",
     "blocks",
+    "pruning",
+    "clustering",
     "blocking",
     "best_first",
 )
