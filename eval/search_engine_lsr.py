@@ -91,6 +91,15 @@ def _calibrate(path: Path) -> None:
         index.calibrate()
 
 
+def _with_knobs(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the knobs, which are plain numbers there, as those of their path."""
+    found = dict(options)
+    if "knobs" in found:
+        kind = BlockKnobs if found.get("path") == "blocks" else SearchKnobs
+        found["knobs"] = kind(**found["knobs"])
+    return found
+
+
 class LsrSearcher:
     def __init__(self, index: Index, queries: Csr) -> None:
         self._index = index
@@ -99,11 +108,7 @@ class LsrSearcher:
     def ask(self, options: Mapping[str, Any], k: int) -> Callable[[int], Any]:
         search: Callable[..., Any] = self._index.search
         queries = self._queries
-        if "knobs" in options:
-            knobs: type[SearchKnobs | BlockKnobs] = (
-                BlockKnobs if options.get("path") == "blocks" else SearchKnobs
-            )
-            options = {**options, "knobs": knobs(**options["knobs"])}
+        options = _with_knobs(options)
 
         def ask(query: int) -> Any:
             result = search(queries[query], k=k, **options)
@@ -121,5 +126,7 @@ class LsrSearcher:
 
     def batch(self, options: Mapping[str, Any], k: int, threads: int) -> int:
         """Search all queries in one call; return how many there were."""
-        found = self._index.search_batch(self._queries, k=k, threads=threads, **options)
+        found = self._index.search_batch(
+            self._queries, k=k, threads=threads, **_with_knobs(options)
+        )
         return len(found)
