@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lsr.index.index import Index
-from lsr.index.knobs import SearchKnobs
+from lsr.index.knobs import BlockKnobs, SearchKnobs
 from lsr.index.warmup import warmup
 from lsr.types import Document, SearchResult
 
@@ -25,7 +25,10 @@ _SWEEPS: Mapping[str, Mapping[str, Sequence[float]]] = {
         "cutoff": (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.3),
         "oversample": (2, 3, 5, 8, 12, 20),
     },
-    "blocks": {},
+    "blocks": {
+        "lists": (5, 8, 12, 20, 40),
+        "skip_ratio": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+    },
 }
 
 
@@ -35,13 +38,14 @@ class LsrEngine:
     package, module = "lsr-engine", "lsr"
 
     def builds(self, documents: Csr, queries: Csr) -> Sequence[Build]:
-        return [Build("lsr", {})]
+        return [Build("lsr", {}), Build("lsr with blocks", {"blocks": True}, slow=True)]
 
     def settings(
         self, build: Build, documents: Csr, k: int, *, thorough: bool
     ) -> Sequence[Setting]:
         found = [Setting({"recall": target}) for target in _TARGETS]
-        forced = [one for path in _SWEEPS for one in _forced(path)] if thorough else []
+        paths = _SWEEPS if build.options.get("blocks") else ("exact", "accumulate")
+        forced = [one for path in paths for one in _forced(path)] if thorough else []
         return [*found, Setting({"exact": True}, exact=True), *forced]
 
     def load(self) -> None:
@@ -54,7 +58,8 @@ class LsrEngine:
         """Add, commit and, where several segments came of it, merge; calibration is the rest."""
         path = folder / "index"
         shutil.rmtree(path, ignore_errors=True)
-        with Index.create(path, encoder=None, vocab_size=given.n_terms) as index:
+        blocks = bool(build.options.get("blocks"))
+        with Index.create(path, encoder=None, vocab_size=given.n_terms, blocks=blocks) as index:
             for start in range(0, given.n_rows, _BATCH):
                 stop = min(start + _BATCH, given.n_rows)
                 documents = [Document(str(row)) for row in range(start, stop)]
@@ -86,6 +91,15 @@ def _calibrate(path: Path) -> None:
         index.calibrate()
 
 
+def _with_knobs(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the knobs, which are plain numbers there, as those of their path."""
+    found = dict(options)
+    if "knobs" in found:
+        kind = BlockKnobs if found.get("path") == "blocks" else SearchKnobs
+        found["knobs"] = kind(**found["knobs"])
+    return found
+
+
 class LsrSearcher:
     def __init__(self, index: Index, queries: Csr) -> None:
         self._index = index
@@ -94,8 +108,7 @@ class LsrSearcher:
     def ask(self, options: Mapping[str, Any], k: int) -> Callable[[int], Any]:
         search: Callable[..., Any] = self._index.search
         queries = self._queries
-        if "knobs" in options:
-            options = {**options, "knobs": SearchKnobs(**options["knobs"])}
+        options = _with_knobs(options)
 
         def ask(query: int) -> Any:
             result = search(queries[query], k=k, **options)
@@ -113,5 +126,7 @@ class LsrSearcher:
 
     def batch(self, options: Mapping[str, Any], k: int, threads: int) -> int:
         """Search all queries in one call; return how many there were."""
-        found = self._index.search_batch(self._queries, k=k, threads=threads, **options)
+        found = self._index.search_batch(
+            self._queries, k=k, threads=threads, **_with_knobs(options)
+        )
         return len(found)

@@ -56,7 +56,7 @@ class Work(NamedTuple):
     Anything: `peaks`, a place for each 128 rows; `found`, a place for each term and window;
     `bounds`, `cuts` and `done`, a place for each term; `candidates`, `candidate_sums`;
     `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`.
-    `counts`: postings added and rows scored are added.
+    `counts`: postings added, rows scored and blocks opened are added.
     """
 
     sums: npt.NDArray[np.uint16]

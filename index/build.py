@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from lsr.errors import ConfigError
 from lsr.rejects import Rejects
 
+from .block_build import BlockWriter
 from .calibration import keep_calibrated
 from .index import Index
 from .ingest import Action
@@ -66,6 +67,7 @@ class BuildProgress:
     """How far a build is: documents written, of them in this run, seconds, and its source.
 
     `share` is how much of the source `source` (counted from 0) has been read, None if unknown.
+    `blocked` is the part of the work done on the blocks of a segment, which come last.
     """
 
     documents: int
@@ -73,6 +75,7 @@ class BuildProgress:
     seconds: float
     source: int
     share: float | None
+    blocked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,23 @@ def build(
     started = time.perf_counter()
     transaction = index.transaction()
     transaction.window_postings = settings.window_postings()
+    told = BuildProgress(0, 0, 0.0, 0, None)
+
+    def note(now: BuildProgress) -> None:
+        nonlocal told
+        told = now
+        if progress is not None:
+            progress(now)
+
+    def blocked(share: float) -> None:
+        note(replace(told, seconds=time.perf_counter() - started, blocked=share))
+
+    transaction.block_writer = BlockWriter(
+        threads=settings.threads, memory=settings.free_memory(), progress=blocked
+    )
     try:
         begun = _begin(transaction, sources, settings)
-        done = _write_all(index, transaction, sources, settings, begun, rejects, progress, started)
+        done = _write_all(index, transaction, sources, settings, begun, rejects, note, started)
         transaction.merge("all" if index.generation == 0 else "auto")
         calibrated = keep_calibrated(transaction, settings.free_memory())
     except BaseException:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from lsr.errors import ConfigError, DataError, IndexFormatError
 from lsr.sparse import SparseVector
 
-from .knobs import SMALL, SearchKnobs
+from .knobs import SMALL, BlockKnobs, Knobs, SearchKnobs
 from .search import Found, search
 from .searchable import Live
 
@@ -36,10 +36,35 @@ ROW_COST, WINDOW_COST = 300, 12_000
 #: A target counts as reached when the sample is this much above it, as samples vary.
 MARGIN = 0.004
 
+#: What a document found in blocks costs in the same units, and to look a term up in a summary.
+BLOCK_ROW_COST, LOOKUP_COST = 200, 50
+
+_LISTS = (4, 6, 9, 13, 20, 30, 45)
+_SKIP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _CUTOFFS = (1.2, 0.8, 0.55, 0.38, 0.27, 0.19, 0.13, 0.09)
 _OVERSAMPLES = (1.2, 1.5, 2.0, 3.0, 5.0, 8.0)
 _QUERIES = 64
 _QUERY_TERMS = 24
+
+
+Value = TypeVar("Value")
+AnyKnobs = TypeVar("AnyKnobs", SearchKnobs, BlockKnobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Point(Generic[AnyKnobs]):
+    """Knobs that were tried: the recall that they reached, and what they cost."""
+
+    recall: float
+    cost: float
+    knobs: AnyKnobs
+
+
+class BlockChoice(NamedTuple):
+    """The knobs that open the fewest blocks, and whether that costs less than the other ways."""
+
+    knobs: BlockKnobs
+    cheaper: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +72,37 @@ class Calibration:
     """For each number of hits and each recall the knobs that cost least; None for exact search.
 
     `source` says what was searched for: `documents` (their heaviest terms) or `queries`;
-    `n_documents` is how many the index had.
+    `n_documents` is how many the index had. `blocks` has the same for the search of blocks,
+    where they reach that recall; None when the index had no blocks.
     """
 
     table: Mapping[int, Mapping[float, SearchKnobs | None]]
     source: str
     n_queries: int
     n_documents: int
+    blocks: Mapping[int, Mapping[float, BlockChoice]] | None = None
 
-    def holds(self, n_documents: int) -> bool:
+    def holds(self, n_documents: int, blocks: bool = False) -> bool:
         """Return whether the table still serves an index of that many documents.
 
-        It does up to a factor of two. One that was made with real queries always does: only
-        who has the queries can make it anew.
+        It does up to a factor of two, while the index has `blocks` if it had some. One that was
+        made with real queries always does: only who has the queries can make it anew.
         """
         grown = 2 * self.n_documents < n_documents
         shrunk = 2 * n_documents < self.n_documents
-        return self.source == "queries" or not (grown or shrunk)
+        same = (self.blocks is not None) == blocks
+        return self.source == "queries" or (same and not (grown or shrunk))
 
-    def knobs(self, k: int, recall: float) -> SearchKnobs | None:
+    def knobs(self, k: int, recall: float, path: str | None = None) -> Knobs | None:
         """Return the knobs for k hits at `recall`, or None when exact search is as good.
 
-        A recall between two targets takes the knobs of the higher one.
+        Those of one `path` if it is given. A recall between two targets takes the knobs of the
+        higher one.
         """
-        for size, row in self.table.items():
-            if k <= size:
-                for target, knobs in row.items():
-                    if recall <= target:
-                        return knobs
-        return None
+        blocks = _entry(self.blocks or {}, k, recall)
+        if blocks is not None and (path == "blocks" or (path is None and blocks.cheaper)):
+            return blocks.knobs
+        return None if path == "blocks" else _entry(self.table, k, recall)
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as the manifest keeps it."""
@@ -89,12 +116,26 @@ class Calibration:
             for size, row in self.table.items()
             for target, knobs in row.items()
         ]
-        return {
+        about = {
             "source": self.source,
             "n_queries": self.n_queries,
             "n_documents": self.n_documents,
             "rows": rows,
         }
+        if self.blocks is None:
+            return about
+        blocks = [
+            {
+                "k": size,
+                "recall": target,
+                "lists": choice.knobs.lists,
+                "skip_ratio": choice.knobs.skip_ratio,
+                "cheaper": choice.cheaper,
+            }
+            for size, row in self.blocks.items()
+            for target, choice in row.items()
+        ]
+        return {**about, "blocks": blocks}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Calibration:
@@ -106,11 +147,34 @@ class Calibration:
                 knobs = None if exact else SearchKnobs(row["cutoff"], row["oversample"])
                 table.setdefault(int(row["k"]), {})[float(row["recall"])] = knobs
             n_queries, n_documents = int(found["n_queries"]), int(found["n_documents"])
-            return cls(table, str(found["source"]), n_queries, n_documents)
+            blocks: dict[int, dict[float, BlockChoice]] | None = None
+            if "blocks" in found:
+                blocks = {}
+            for row in found.get("blocks", ()):
+                choice = BlockChoice(
+                    BlockKnobs(row["lists"], row["skip_ratio"]), bool(row["cheaper"])
+                )
+                cast(Any, blocks).setdefault(int(row["k"]), {})[float(row["recall"])] = choice
+            return cls(table, str(found["source"]), n_queries, n_documents, blocks)
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise IndexFormatError(
                 f"the manifest's calibration cannot be read: {error!r}", hint="lsr calibrate DIR"
             ) from error
+
+
+def _entry(table: Mapping[int, Mapping[float, Value]], k: int, recall: float) -> Value | None:
+    """Return the value of the first size and target that are not below k and the recall."""
+    for size, row in table.items():
+        if k <= size:
+            for target, value in row.items():
+                if recall <= target:
+                    return value
+    return None
+
+
+def have_blocks(segments: Sequence[Live]) -> bool:
+    """Return whether all segments have blocks that are not searched exactly anyway."""
+    return all(live.segment.blocks is not None for live in _large(segments))
 
 
 def calibrate(
@@ -135,14 +199,15 @@ def calibrate(
         return None
     n_documents = _count(large)
     sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
-    table = {}
+    table, blocks = {}, {}
     for number, size in enumerate(sizes):
         some = asked if size <= 100 else asked[: max(20, len(asked) // 4)]
-        table[size] = _calibrate_size(large, some, size)
+        table[size], blocks[size] = _calibrate_size(large, some, size)
         if progress is not None:
             progress((number + 1) / len(sizes))
     source = "documents" if queries is None else "queries"
-    return Calibration(table, source, len(asked), n_documents)
+    with_blocks = blocks if have_blocks(large) else None
+    return Calibration(table, source, len(asked), n_documents, with_blocks)
 
 
 def calibrate_in(
@@ -165,9 +230,15 @@ def keep_calibrated(transaction: Transaction, memory: int | None = None) -> bool
     """
     large = _large(transaction.segments())
     stored = transaction.settings.get(SETTING)
-    if not large or (stored and Calibration.from_json(stored).holds(_count(large))):
+    n_documents, blocks = _count(large), have_blocks(large)
+    if not large or (stored and Calibration.from_json(stored).holds(n_documents, blocks)):
         return True
-    arrays = (array for live in large for array in (*live.segment.forward, *live.segment.postings))
+    arrays = (
+        array
+        for live in large
+        for part in (live.segment.forward, live.segment.postings, live.segment.blocks or ())
+        for array in part
+    )
     if memory is not None and sum(array.nbytes for array in arrays) > memory:
         return False
     calibrate_in(transaction)
@@ -184,33 +255,58 @@ def _count(segments: Sequence[Live]) -> int:
 
 def _calibrate_size(
     segments: Sequence[Live], queries: Sequence[SparseVector], k: int
-) -> dict[float, SearchKnobs | None]:
+) -> tuple[dict[float, SearchKnobs | None], dict[float, BlockChoice]]:
     best = [search(segments, query, k) for query in queries]
     least = [found.scores[-1] if len(found.scores) else np.float32(0) for found in best]
     exact_cost = float(np.mean([_cost(segments, found) for found in best]))
-    points: list[tuple[float, float, SearchKnobs]] = []
+
+    def tried(knobs: AnyKnobs) -> Point[AnyKnobs]:
+        found = [search(segments, query, k, knobs=knobs) for query in queries]
+        reached = [
+            np.count_nonzero(one.scores >= low) / max(1, len(true.scores))
+            for one, low, true in zip(found, least, best, strict=True)
+        ]
+        pairs = zip(found, queries, strict=True)
+        costs = [_cost(segments, one, knobs, len(query.terms)) for one, query in pairs]
+        return Point(float(np.mean(reached)), float(np.mean(costs)), knobs)
+
+    points: list[Point[SearchKnobs]] = []
     for oversample in _OVERSAMPLES:
         for cutoff in _CUTOFFS:
-            knobs = SearchKnobs(cutoff, oversample)
-            found = [search(segments, query, k, knobs=knobs) for query in queries]
-            reached = [
-                np.count_nonzero(one.scores >= low) / max(1, len(true.scores))
-                for one, low, true in zip(found, least, best, strict=True)
-            ]
-            recall = float(np.mean(reached))
-            points.append((recall, float(np.mean([_cost(segments, one) for one in found])), knobs))
-            if recall >= TARGETS[-1] + MARGIN:
+            points.append(tried(SearchKnobs(cutoff, oversample)))
+            if points[-1].recall >= TARGETS[-1] + MARGIN:
+                break
+    block_points: list[Point[BlockKnobs]] = []
+    for lists in _LISTS if have_blocks(segments) else ():
+        for skip_ratio in _SKIP_RATIOS:
+            block_points.append(tried(BlockKnobs(lists, skip_ratio)))
+            if block_points[-1].recall >= TARGETS[-1] + MARGIN:
                 break
     chosen: dict[float, SearchKnobs | None] = {}
+    blocks: dict[float, BlockChoice] = {}
     for target in TARGETS:
-        enough = [point for point in points if point[0] >= min(target + MARGIN, 1.0)]
-        cheapest = min(enough, key=lambda point: point[1], default=None)
-        pays = cheapest is not None and cheapest[1] < exact_cost
-        chosen[target] = cheapest[2] if cheapest is not None and pays else None
-    return chosen
+        cheapest, cost = _cheapest(points, target), exact_cost
+        pays = cheapest is not None and cheapest.cost < exact_cost
+        chosen[target] = cheapest.knobs if cheapest is not None and pays else None
+        if cheapest is not None and pays:
+            cost = cheapest.cost
+        fewest = _cheapest(block_points, target)
+        if fewest is not None:
+            blocks[target] = BlockChoice(fewest.knobs, fewest.cost < cost)
+    return chosen, blocks
 
 
-def _cost(segments: Sequence[Live], found: Found) -> float:
+def _cheapest(points: Sequence[Point[AnyKnobs]], target: float) -> Point[AnyKnobs] | None:
+    enough = [point for point in points if point.recall >= min(target + MARGIN, 1.0)]
+    return min(enough, key=lambda point: point.cost, default=None)
+
+
+def _cost(
+    segments: Sequence[Live], found: Found, knobs: Knobs | None = None, n_terms: int = 0
+) -> float:
+    if isinstance(knobs, BlockKnobs):
+        lookups = len(segments) * min(knobs.lists, n_terms) * n_terms
+        return found.postings + BLOCK_ROW_COST * found.scored + LOOKUP_COST * lookups
     windows = sum(len(live.segment.postings[0]) - 1 for live in segments)
     return found.postings + ROW_COST * found.scored + WINDOW_COST * windows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from lsr.types import (
     Record,
 )
 
+from .blocks import SETTING as BLOCKS
+from .blocks import BlockSettings
 from .calibration import Calibration, calibrate_in, keep_calibrated
 from .columns import FieldType
 from .given import as_document
@@ -60,16 +63,20 @@ class Index(Reader):
         vocab_size: int | None = None,
         passages: PassageSettings | None = None,
         field_types: Mapping[str, str] | None = None,
+        blocks: bool | BlockSettings = False,
     ) -> Index:
         """Make an empty index in the folder `path`, which must not hold one, and return it.
 
         `encoder` is an Encoder, a model's name or folder, or None for an index of vectors made
         elsewhere, which needs `vocab_size`. With `passages`, documents are split and a hit is
         the document of the best passage (MaxP). `field_types` fixes types of metadata fields
-        (string, number, boolean, date, strings); the others are typed when first seen.
+        (string, number, boolean, date, strings); the others are typed when first seen. With
+        `blocks` its larger segments can be searched with `path="blocks"`, too.
         """
         loaded = load_encoder(encoder) if isinstance(encoder, str | FilePath) else encoder
-        settings = IndexSettings.make(loaded, vocab_size, passages, field_types or {})
+        settings = IndexSettings.make(
+            loaded, vocab_size, passages, field_types or {}, _block_settings(blocks)
+        )
         return cls(Store.create(FilePath(path), settings.to_json()), settings, loaded)
 
     @classmethod
@@ -170,14 +177,20 @@ class Index(Reader):
         self.commit()
         return found
 
-    def merge(self) -> int:
+    def merge(self, *, blocks: bool | BlockSettings | None = None) -> int:
         """Rewrite all segments as one without deleted documents; return the generation.
 
-        Commits first. The deleted documents' text is then gone from the disk.
+        Commits first. The deleted documents' text is then gone from the disk. `blocks` says
+        whether the index has blocks from now on, None that this stays as it is.
         """
         self.commit()
         transaction = self._writable()
         try:
+            if blocks is not None:
+                wanted = _block_settings(blocks)
+                self._settings = replace(self._settings, blocks=wanted)
+                kept = None if wanted is None else wanted.to_json()
+                transaction.settings = {**transaction.settings, BLOCKS: kept}
             transaction.merge("all")
             keep_calibrated(transaction)
         except BaseException:
@@ -260,3 +273,9 @@ class Index(Reader):
         if batch or (part is not None and len(part)):
             written += ingest.write(batch, part, action=action, rejects=rejects)
         return written
+
+
+def _block_settings(blocks: bool | BlockSettings) -> BlockSettings | None:
+    if isinstance(blocks, BlockSettings):
+        return blocks
+    return BlockSettings() if blocks else None

@@ -33,6 +33,11 @@ SOURCES = (
     "sums",
     "accumulate",
     "shortlist",
+    "blocks",
+    "pruning",
+    "clustering",
+    "blocking",
+    "best_first",
 )
 
 

@@ -38,3 +38,31 @@ class SearchKnobs:
     def candidates(self, k: int) -> int:
         """Return how many rows of a segment are scored in full for k hits."""
         return math.ceil(self.oversample * k) + 8
+
+
+@dataclass(frozen=True, slots=True)
+class BlockKnobs:
+    """How the search of blocks saves work, in an index that has them.
+
+    `lists`: of how many of the query's lists, those that can add most to a score, blocks are
+    opened. More: slower, higher recall. `skip_ratio`: blocks stay closed when they promise less
+    than this part of the k-th best score so far. More: faster, lower recall; at 0 all are opened.
+    `small`: segments with fewer rows are searched exactly, which takes as long there.
+
+    >>> BlockKnobs(lists=5, skip_ratio=0.8)
+    BlockKnobs(lists=5, skip_ratio=0.8, small=20000)
+    """
+
+    lists: int = 12
+    skip_ratio: float = 0.6
+    small: int = SMALL
+
+    def __post_init__(self) -> None:
+        if self.lists < 1:
+            raise ConfigError(f"lists is {self.lists}; it must be at least 1")
+        if not 0 <= self.skip_ratio < math.inf:
+            raise ConfigError(f"skip_ratio is {self.skip_ratio}; it must be 0 or more, and finite")
+
+
+#: The knobs of either way of searching approximately.
+Knobs = SearchKnobs | BlockKnobs

@@ -16,7 +16,7 @@ from lsr.types import Document, Explanation, SearchResult, SearchStats
 
 from .answer import Answer, explanation
 from .info import IndexInfo, describe
-from .knobs import SearchKnobs
+from .knobs import Knobs
 from .neighbours import find_like, own_vector, score_documents
 from .planner import Path, choose
 from .query import Query, is_sound, to_vectors
@@ -84,7 +84,7 @@ class Reader:
         exact: bool = False,
         recall: float | None = None,
         path: Path | None = None,
-        knobs: SearchKnobs | None = None,
+        knobs: Knobs | None = None,
     ) -> SearchResult:
         """Return the k best live documents, best first; equal scores are ordered by id.
 
@@ -96,7 +96,8 @@ class Reader:
         With `exact` the k best are found for certain. Otherwise an index that is calibrated
         (`lsr index`, `merge` and `calibrate` see to it when it has 20,000 rows and more) finds
         `recall` of them on average, by default 0.99, in less time. `path` insists on a way
-        ("exact", "accumulate"), `knobs` set its effort by hand.
+        ("exact", "accumulate", or "blocks" in an index that has them), `knobs` (SearchKnobs,
+        BlockKnobs) set its effort by hand.
 
         >>> [hit.id for hit in index.search("cats", k=1, filter='_id in ["b"]')]
         ['b']
@@ -112,6 +113,7 @@ class Reader:
             recall=recall,
             path=path,
             knobs=knobs,
+            blocks=view.has_blocks,
         )
         found = search(view.snapshot.segments, self.vector(query), k, allowed, asked)
         return _result(view, found, started)
@@ -125,7 +127,7 @@ class Reader:
         exact: bool = False,
         recall: float | None = None,
         path: Path | None = None,
-        knobs: SearchKnobs | None = None,
+        knobs: Knobs | None = None,
         threads: int | None = None,
     ) -> list[SearchResult]:
         """Return the result of each query, in order; `threads` of them are searched at a time.
@@ -143,6 +145,7 @@ class Reader:
             recall=recall,
             path=path,
             knobs=knobs,
+            blocks=view.has_blocks,
         )
         vectors = to_vectors(queries, lambda: self.encoder, threads=threads)
         started = time.perf_counter()
@@ -262,5 +265,5 @@ class Reader:
 
 def _result(view: View, found: Found, started: float) -> SearchResult:
     took = time.perf_counter() - started
-    stats = SearchStats(found.postings, found.scored, took * 1e6)
+    stats = SearchStats(found.postings, found.scored, took * 1e6, found.blocks)
     return SearchResult(Answer(view.snapshot.segments, found), found.path, took * 1e3, stats)

@@ -72,7 +72,7 @@ class Scratch:
             peak_counts=np.empty(257, np.int64),
             listed=np.empty(1024, np.int64),
             parts=np.empty(1024, np.uint8),
-            counts=np.zeros(2, np.int64),
+            counts=np.zeros(3, np.int64),
         )
 
     def take(self, query: SparseVector) -> int:

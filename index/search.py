@@ -16,7 +16,7 @@ from lsr.sparse import SparseVector, SparseVectors
 
 from . import cold
 from .arguments import Hits, table_of
-from .knobs import SearchKnobs
+from .knobs import BlockKnobs, Knobs
 from .scratch import Arguments, Scratch, arguments_of, scratch_of_thread
 from .searchable import Live, Searchable
 from .windows import frozen
@@ -37,7 +37,7 @@ COLD_SECONDS = 0.3
 SPARE = 64
 
 #: The ways through a segment; the first that some segment took names that of a search.
-_WAYS = ("accumulate", "exact", "scan")
+_WAYS = ("accumulate", "blocks", "exact", "scan")
 
 _CHUNK = 16
 
@@ -47,9 +47,10 @@ class Found(NamedTuple):
 
     `segments` int64 numbers the segment in the snapshot, `documents` int64 the document in the
     segment, `rows` int64 its best row there, `scores` float32. `path` is `exact` or
-    `accumulate` (postings were added up, rank-safe in all segments or not), `scan` (rows were
-    scored one by one), or `empty` when there was nothing to score. `postings` were added and
-    `scored` rows scored in full; numpy, which answers first in a process, does not count.
+    `accumulate` (postings were added up, rank-safe in all segments or not), `blocks` (blocks were
+    opened, in some segment), `scan` (rows were scored one by one), or `empty` when there was
+    nothing to score. `postings` (or entries of summaries) were added, `scored` rows (documents)
+    scored in full and `blocks` opened; numpy, which answers first in a process, does not count.
     """
 
     segments: npt.NDArray[np.int64]
@@ -59,18 +60,21 @@ class Found(NamedTuple):
     path: str
     postings: int = 0
     scored: int = 0
+    blocks: int = 0
 
 
 class _Engine:
     """The compiled kernels, once they are loaded; until then numpy answers."""
 
     kernels: Any = None
+    blocks: Any = None
     cold_seconds: float = 0.0
 
     def load(self) -> None:
         from . import kernels
+        from .blocked import search_blocks
 
-        self.kernels = kernels
+        self.kernels, self.blocks = kernels, search_blocks
 
     def spent(self, seconds: float) -> None:
         """Count time spent in numpy; when it adds up to that of loading the kernels, load them."""
@@ -98,7 +102,7 @@ def search(
     query: SparseVector,
     k: int,
     allowed: Allowed = None,
-    knobs: SearchKnobs | None = None,
+    knobs: Knobs | None = None,
 ) -> Found:
     """Return the k best live documents of all segments by inner product, best first.
 
@@ -164,7 +168,7 @@ def search_many(
     k: int,
     allowed: Allowed = None,
     threads: int | None = None,
-    knobs: SearchKnobs | None = None,
+    knobs: Knobs | None = None,
 ) -> list[Found]:
     """Return what each query finds, in order: the same as `search` one by one.
 
@@ -223,7 +227,7 @@ def _search_segment(
     k: int,
     keep: npt.NDArray[np.bool_] | None,
     threshold: float,
-    knobs: SearchKnobs | None,
+    knobs: Knobs | None,
 ) -> tuple[int, str]:
     """Put the k best of a segment into the scratch from `at`; return how many, and the way."""
     segment, deleted = live.segment, live.deleted
@@ -253,9 +257,19 @@ def _accumulate(
     k: int,
     keep: npt.NDArray[np.bool_] | None,
     threshold: float,
-    knobs: SearchKnobs | None,
+    knobs: Knobs | None,
 ) -> tuple[int, str]:
     """Return how many hits a kernel put into the scratch, -1 if the query is for none; the way."""
+    if isinstance(knobs, BlockKnobs):
+        if live.segment.blocks is not None and live.segment.n_rows >= knobs.small:
+            query, counts = (*scratch.query, n_terms), scratch.work.counts
+            space, mine = scratch.hits, slice(at, at + k)
+            hits = Hits(space.scores[mine], space.ranks[mine], space.rows[mine])
+            size = _engine.blocks(live, keep, query, k, threshold, knobs, counts, hits)
+            if size >= k or threshold > TINY:
+                return size, "blocks"
+            # Too few are in the lists that were chosen; whoever asks for k and has them gets them.
+        knobs = None
     masks = _NONE_OUT
     if live.deleted is not None or keep is not None:
         # Held until the kernel is done with them.
@@ -296,9 +310,7 @@ def _accumulate(
     return size, "exact"
 
 
-def _search_alone(
-    live: Live, query: SparseVector, k: int, knobs: SearchKnobs | None
-) -> Found | None:
+def _search_alone(live: Live, query: SparseVector, k: int, knobs: Knobs | None) -> Found | None:
     """Do what `search` does with one segment and no filter, in fewer steps; None if it cannot.
 
     After a search the processor's caches hold little of Python, which makes each step dear.
@@ -310,7 +322,7 @@ def _search_alone(
         return None
     scratch.make_room(2 * k + SPARE)
     hits, counts = scratch.hits, scratch.work.counts
-    counts[0] = counts[1] = 0
+    counts[0] = counts[1] = counts[2] = 0
     arguments = arguments_of(segment)
     size, path = _accumulate(live, arguments, scratch, 0, n_terms, k, None, TINY, knobs)
     if size < 0:

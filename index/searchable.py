@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .blocks import Blocks
 from .windows import Postings
 
 
@@ -30,6 +31,8 @@ class Searchable(Protocol):
     def document_rows(self) -> npt.NDArray[np.int64] | None: ...  # noqa: D102
     @property
     def id_rank(self) -> npt.NDArray[np.uint32]: ...  # noqa: D102
+    @property
+    def blocks(self) -> Blocks | None: ...  # noqa: D102
     def ids(self, ordinals: Sequence[int]) -> list[str]: ...  # noqa: D102
 
 

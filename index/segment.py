@@ -17,6 +17,7 @@ from lsr.sparse import SparseVectors
 from lsr.types import Document, Span
 
 from . import disk
+from .blocks import BLOCK_ARRAYS, Blocks
 from .columns import Fields
 from .documents import DOCUMENTS, Documents
 from .ids import find_in_table, hash_ids
@@ -40,8 +41,8 @@ ARRAYS: dict[str, str | None] = {
 }
 #: Arrays of segments whose documents have passages.
 PASSAGE_ARRAYS: dict[str, str | None] = {"rows.document": "<u4", "documents.rows": "<i8"}
-#: Every name that a segment's folder may hold.
-FILES = frozenset([*ARRAYS, *PASSAGE_ARRAYS, DOCUMENTS, HEADER])
+#: Every name that a segment's folder may hold; those of blocks only where blocks were made.
+FILES = frozenset([*ARRAYS, *PASSAGE_ARRAYS, *BLOCK_ARRAYS, DOCUMENTS, HEADER])
 
 
 def array_type(name: str, vocab_size: int) -> np.dtype[Any]:
@@ -50,7 +51,7 @@ def array_type(name: str, vocab_size: int) -> np.dtype[Any]:
     >>> array_type("forward.terms", 30522), array_type("forward.terms", 250000)
     (dtype('uint16'), dtype('uint32'))
     """
-    kind = {**ARRAYS, **PASSAGE_ARRAYS}[name]
+    kind = {**ARRAYS, **PASSAGE_ARRAYS, **BLOCK_ARRAYS}[name]
     return np.dtype(kind or ("<u2" if vocab_size <= 1 << 16 else "<u4"))
 
 
@@ -73,6 +74,11 @@ class Header:
     passages: bool
     fields: Fields
     files: Mapping[str, FileEntry]
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the segment has blocks."""
+        return BLOCK_ARRAYS.keys() <= self.files.keys()
 
     def to_bytes(self) -> bytes:
         """Return the header as its file holds it."""
@@ -114,7 +120,8 @@ class Header:
             documents = content["documents"]
             files = {DOCUMENTS: FileEntry(int(documents["bytes"]), documents["xxh3"])}
             passages = bool(content["passages"])
-            for name in [*ARRAYS, *(PASSAGE_ARRAYS if passages else ())]:
+            blocks = BLOCK_ARRAYS if BLOCK_ARRAYS.keys() & content["arrays"].keys() else ()
+            for name in [*ARRAYS, *(PASSAGE_ARRAYS if passages else ()), *blocks]:
                 entry = content["arrays"][name]
                 files[name] = FileEntry(
                     int(entry["bytes"]), entry["xxh3"], entry["dtype"], tuple(entry["shape"])
@@ -165,6 +172,9 @@ class Segment:
         if header.passages:
             self.row_document = self._map("rows.document")
             self.document_rows = self._map("documents.rows")
+        self.blocks: Blocks | None = None
+        if header.has_blocks:
+            self.blocks = Blocks(*(self._map(name) for name in BLOCK_ARRAYS))
         self._documents = self._open_documents()
 
     @classmethod
@@ -321,6 +331,8 @@ def _is_shaped(name: str, entry: FileEntry, header: Header) -> bool:
         "documents.id_rank": header.n_documents,
         "documents.id_hash": header.n_documents,
         "documents.id_ordinal": header.n_documents,
+        "blocks.lists": header.vocab_size + 1,
+        "blocks.largest": header.vocab_size,
     }
     dtype = array_type(name, header.vocab_size)
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from lsr.sparse import SparseVectors
 from lsr.types import Document, Span
 
 from . import disk
+from .block_build import BlockWriter
 from .columns import Fields
 from .documents import DOCUMENTS, DocumentsWriter, documents_batch, documents_schema
 from .ids import GrowingIds, hash_ids
@@ -57,6 +58,7 @@ class SegmentWriter:
         passages: bool,
         window_rows: int = MAX_WINDOW_ROWS,
         window_postings: int = WINDOW_POSTINGS,
+        blocks: BlockWriter | None = None,
     ) -> None:
         if not 1 <= window_rows <= MAX_WINDOW_ROWS or window_postings < 1:
             raise ConfigError(
@@ -71,6 +73,7 @@ class SegmentWriter:
         self.n_rows = 0
         self._window_rows = window_rows
         self._window_postings = window_postings
+        self._blocks = blocks
         self._ids = GrowingIds()
         self._sound = True
         self._files: dict[str, disk.FileWriter] = {}
@@ -149,9 +152,9 @@ class SegmentWriter:
         self._put("documents.id_rank", self._ids.ranks())
         files = {}
         for name in [*ARRAYS, *(PASSAGE_ARRAYS if self.passages else ())]:
-            written = self._files[name].finish()
-            dtype = array_type(name, self.vocab_size)
-            files[name] = FileEntry(*written, dtype.str, (written.bytes // dtype.itemsize,))
+            files[name] = self._finished(name)
+        if self._blocks is not None:
+            files |= self._write_blocks(self._blocks, files)
         files[DOCUMENTS] = FileEntry(*self._documents.finish())
         header = Header(
             self.n_documents, self.n_rows, self.vocab_size, self.passages, self.fields, files
@@ -185,6 +188,29 @@ class SegmentWriter:
         self._window_nnz = 0
         #: Lengths of the rows in the window, gathered until it is inverted.
         self._window_lengths: list[IntArray] = []
+
+    def _write_blocks(
+        self, writer: BlockWriter, files: Mapping[str, FileEntry]
+    ) -> dict[str, FileEntry]:
+        """Write the blocks of the rows, which are all in their files; return the new files."""
+        forward = [
+            disk.map_array(self.folder / name, np.dtype(files[name].dtype), files[name].shape)
+            for name in ("forward.indptr", "forward.terms", "forward.weights")
+        ]
+        opened: dict[str, disk.FileWriter] = {}
+
+        def put(name: str, array: npt.NDArray[Any]) -> None:
+            if name not in opened:
+                opened[name] = self._files[name] = disk.FileWriter(self.folder / name)
+            self._put(name, array)
+
+        if not writer.write((forward[0], forward[1], forward[2]), self.vocab_size, put):
+            return {}
+        return {name: self._finished(name) for name in opened}
+
+    def _finished(self, name: str) -> FileEntry:
+        written, dtype = self._files[name].finish(), array_type(name, self.vocab_size)
+        return FileEntry(*written, dtype.str, (written.bytes // dtype.itemsize,))
 
     def _check_sound(self) -> None:
         if not self._sound:

@@ -11,6 +11,8 @@ from lsr.encoder import Encoder
 from lsr.errors import ConfigError, IndexFormatError
 from lsr.passages import PassageSettings
 
+from .blocks import SETTING as BLOCKS
+from .blocks import BlockSettings, block_settings
 from .columns import FieldType
 
 
@@ -18,7 +20,7 @@ from .columns import FieldType
 class IndexSettings:
     """The encoder, the vocabulary, the passages and the declared field types of an index.
 
-    `encoder_name` is None for an index of vectors made elsewhere.
+    `encoder_name` is None for an index of vectors made elsewhere, `blocks` for one without them.
     """
 
     vocab_size: int
@@ -27,6 +29,7 @@ class IndexSettings:
     encoder_licence: str | None
     passages: PassageSettings | None
     field_types: Mapping[str, str]
+    blocks: BlockSettings | None = None
 
     @classmethod
     def make(
@@ -35,6 +38,7 @@ class IndexSettings:
         vocab_size: int | None,
         passages: PassageSettings | None,
         field_types: Mapping[str, str],
+        blocks: BlockSettings | None = None,
     ) -> IndexSettings:
         """Return the settings of a new index, or raise ConfigError where they contradict."""
         for name, kind in field_types.items():
@@ -48,7 +52,7 @@ class IndexSettings:
                 )
             if passages is not None:
                 raise ConfigError("an index without an encoder cannot split into passages")
-            return cls(vocab_size, None, None, None, None, dict(field_types))
+            return cls(vocab_size, None, None, None, None, dict(field_types), blocks)
         if vocab_size not in (None, encoder.vocab_size):
             raise ConfigError(
                 f"vocab_size is {vocab_size}, but the encoder has {encoder.vocab_size} terms"
@@ -60,6 +64,7 @@ class IndexSettings:
             encoder.licence,
             passages,
             dict(field_types),
+            blocks,
         )
 
     def with_encoder_name(self, name: str | Path) -> IndexSettings:
@@ -80,6 +85,7 @@ class IndexSettings:
             "encoder": encoder,
             "passages": None if self.passages is None else self.passages.to_json(),
             "field_types": dict(self.field_types),
+            BLOCKS: None if self.blocks is None else self.blocks.to_json(),
         }
 
     @classmethod
@@ -95,6 +101,7 @@ class IndexSettings:
                 encoder_licence=encoder["licence"],
                 passages=None if passages is None else PassageSettings.from_json(passages),
                 field_types=dict(found["field_types"]),
+                blocks=block_settings(found),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IndexFormatError(

@@ -16,6 +16,8 @@ from lsr.sparse import SparseVectors
 from lsr.types import Document, Span
 
 from . import disk
+from .block_build import BlockWriter
+from .blocks import block_settings
 from .columns import Fields
 from .ids import hash_ids
 from .journal import RESTART_HINT, Journal, JournalPart, remove_journal
@@ -54,12 +56,14 @@ class Transaction:
 
     Ends with `commit` or `rollback`, which give the writer's lock back; as a context manager it
     rolls back unless it was committed. `window_rows` and `window_postings` bound the memory of
-    the segments that it writes from then on.
+    the segments that it writes from then on; `block_writer` makes their blocks, if the settings
+    ask for them.
     """
 
     def __init__(self, store: Store, lock: WriterLock) -> None:
         self.window_rows = MAX_WINDOW_ROWS
         self.window_postings = WINDOW_POSTINGS
+        self.block_writer = BlockWriter()
         self._store = store
         self._path = store.path
         self._lock = lock
@@ -195,7 +199,7 @@ class Transaction:
         """
         self._check_usable()
         self._seal_open()
-        while group := plan([part.size for part in self._parts], which):
+        while group := self._plan(which):
             sources = [self._parts[at] for at in group]
             merged = self._merged(sources) if any(part.size.n_live for part in sources) else []
             rest = [part for at, part in enumerate(self._parts) if at not in set(group)]
@@ -334,7 +338,13 @@ class Transaction:
             passages=bool(self._settings.get("passages")),
             window_rows=self.window_rows,
             window_postings=self.window_postings,
+            blocks=self._blocks(),
         )
+
+    def _blocks(self) -> BlockWriter | None:
+        """Return what makes the blocks of the next segment, None where it gets none."""
+        settings = block_settings(self._settings)
+        return None if settings is None else replace(self.block_writer, settings=settings)
 
     def _seal_open(self) -> None:
         writer = self._writer
@@ -346,6 +356,16 @@ class Transaction:
         else:
             writer.abort()
         self._writer = None
+
+    def _plan(self, which: Which) -> list[int]:
+        """Return which segments to merge next; with `all`, the one whose blocks are not as set."""
+        group = plan([part.size for part in self._parts], which)
+        wanted = block_settings(self._settings)
+        if group or which != "all" or not self._parts:
+            return group
+        [only] = self._parts
+        wants = wanted is not None and only.entry.n_rows >= wanted.small
+        return [0] if wants != (only.segment.blocks is not None) else []
 
     def _merged(self, sources: Sequence[Part]) -> list[Part]:
         for part in sources:

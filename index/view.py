@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lsr.types import Document
 
-from .calibration import SETTING, Calibration
+from .calibration import SETTING, Calibration, have_blocks
 from .store import LiveSegment, Snapshot
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class View:
         self.snapshot = snapshot
         stored = snapshot.manifest.settings.get(SETTING)
         self.calibration = None if stored is None else Calibration.from_json(stored)
+        self.has_blocks = have_blocks(snapshot.segments)
         self._masks: dict[Filter, list[npt.NDArray[np.bool_]]] = {}
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from lsr.sparse import SparseVectors
 
-from .knobs import SearchKnobs
+from .block_build import gathered, make_blocks
+from .blocks import Blocks, BlockSettings
+from .knobs import BlockKnobs, SearchKnobs
 from .search import load_kernels, score_rows, search
 from .windows import MAX_WINDOW_ROWS, Inverted, Postings, invert_window
 
@@ -39,6 +41,7 @@ class MemorySegment:
     document_rows: npt.NDArray[np.int64] | None
     id_rank: npt.NDArray[np.uint32]
     names: list[str]
+    blocks: Blocks | None = None
 
     def ids(self, ordinals: Sequence[int]) -> list[str]:
         """Return the ids of the documents."""
@@ -51,11 +54,13 @@ class MemorySegment:
         names: Sequence[str] | None = None,
         document_rows: Sequence[int] | None = None,
         window_rows: int = MAX_WINDOW_ROWS,
+        blocks: BlockSettings | None = None,
     ) -> MemorySegment:
         """Return a segment of the vectors, one for each document.
 
         `document_rows`, the first row of each document and then their number, makes the vectors
-        passages; a document of more than `window_rows` passages makes its window longer.
+        passages; a document of more than `window_rows` passages makes its window longer. With
+        `blocks` it has blocks, however small it is.
 
         >>> segment = MemorySegment.build(SparseVectors.from_dicts([{0: 1.0}], vocab_size=4))
         >>> segment.postings.lists.tolist(), segment.ids([0])
@@ -85,6 +90,7 @@ class MemorySegment:
             document_rows=np.array(bounds, np.int64) if passages else None,
             id_rank=id_rank,
             names=ids,
+            blocks=None if blocks is None else _blocks(forward, vectors.vocab_size, blocks),
         )
 
 
@@ -99,7 +105,8 @@ class MemoryLive:
 def warmup() -> Warmth:
     """Make every kernel ready in this process, in each variant that searches use.
 
-    Compiled kernels are kept in the cache for the processes to come (see lsr.numba_cache).
+    Those that build are compiled when first needed. Compiled kernels are kept in the cache for
+    the processes to come (see lsr.numba_cache).
 
     >>> _ = warmup()
     >>> warmup().compiled
@@ -111,9 +118,13 @@ def warmup() -> Warmth:
     rows = [{1: 1.0, 2: 2.0}, {2: 1.0}, {3: 1.0}]
     for vocab_size in (8, 70_000):
         vectors = SparseVectors.from_dicts(rows, vocab_size=vocab_size)
-        live = MemoryLive(MemorySegment.build(vectors, document_rows=[0, 2, 3]))
+        segment = MemorySegment.build(vectors, document_rows=[0, 2, 3])
+        live = MemoryLive(segment)
+        blocks = Blocks.none(vocab_size, segment.forward[1].dtype)
+        blocked = MemoryLive(replace(segment, blocks=blocks))
         search([live], vectors[0], 2)
         search([live], vectors[0], 2, knobs=SearchKnobs(small=0))
+        search([blocked], vectors[0], 2, knobs=BlockKnobs(small=0))
         search([live], vectors[0], 2, [np.zeros(2, np.bool_)])  # none to score: it is scanned
         score_rows(live.segment, vectors[0], [0, 1])
     _gather_nothing()
@@ -153,6 +164,14 @@ def _windows(bounds: Sequence[int], window_rows: int) -> npt.NDArray[np.int64]:
     if bounds[-1] > 0:
         windows.append(bounds[-1])
     return np.array(windows, np.int64)
+
+
+def _blocks(
+    forward: tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[np.float32]],
+    vocab_size: int,
+    settings: BlockSettings,
+) -> Blocks:
+    return gathered(list(make_blocks(forward, vocab_size, settings)))
 
 
 def _postings(

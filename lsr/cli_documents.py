@@ -207,7 +207,18 @@ def check(
     output.note(f"{directory} is sound: {report.n_documents:,} documents")
 
 
-def merge(ctx: typer.Context, directory: IndexDir, json: Json = False) -> None:
+def merge(
+    ctx: typer.Context,
+    directory: IndexDir,
+    blocks: Annotated[
+        bool | None,
+        typer.Option(
+            "--blocks/--no-blocks",
+            help='Have blocks, which `path="blocks"` searches, from now on, or not.',
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
     """Rewrite an index without deleted documents."""
     from lsr.index.index import Index
 
@@ -217,7 +228,7 @@ def merge(ctx: typer.Context, directory: IndexDir, json: Json = False) -> None:
     index = Index.open(directory, verify=settings.verify)
     before = index.info()
     try:
-        index.merge()
+        index.merge(blocks=blocks)
     finally:
         index.close()
     after = index.info()

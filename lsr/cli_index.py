@@ -134,6 +134,10 @@ def index(
     vocab_size: VocabSize = None,
     vocabulary: VocabularyFile = None,
     scale: WeightScale = None,
+    blocks: Annotated[
+        bool,
+        typer.Option("--blocks", help='Also make what `path="blocks"` searches: Seismic\'s way.'),
+    ] = False,
     memory: Memory = None,
     threads: Threads = None,
     resume: Resume = False,
@@ -160,7 +164,7 @@ def index(
     encoder = None if vectors and model is None else settings.model
     if encoder is None and vocab_size is None and tokens is not None:
         vocab_size = max(tokens.values()) + 1
-    made = Made(encoder, vocab_size, _passage_settings(settings, encoder, passages))
+    made = Made(encoder, vocab_size, _passage_settings(settings, encoder, passages), blocks)
     opened, is_new = open_or_create(out, made, job, settings)
     try:
         report = run_build(session(ctx), opened, job, settings, "add")
@@ -220,6 +224,7 @@ class Made:
     encoder: str | None
     vocab_size: int | None
     passages: PassageSettings | None
+    blocks: bool = False
 
 
 def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple[Index, bool]:
@@ -227,10 +232,7 @@ def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple
     from lsr.index.index import Index
 
     if not (out / "manifest.json").exists():
-        created = Index.create(
-            out, encoder=made.encoder, vocab_size=made.vocab_size, passages=made.passages
-        )
-        return created, True
+        return _create(out, made), True
     found = Index.open(out, verify=settings.verify)
     if len(found) or found.generation > 0:
         raise ConfigError(
@@ -244,16 +246,31 @@ def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple
     found.transaction()
     found.close()
     _remove_if_untouched(found, with_unfinished=True)
-    created = Index.create(
-        out, encoder=made.encoder, vocab_size=made.vocab_size, passages=made.passages
+    return _create(out, made), True
+
+
+def _create(out: Path, made: Made) -> Index:
+    from lsr.index.index import Index
+
+    return Index.create(
+        out,
+        encoder=made.encoder,
+        vocab_size=made.vocab_size,
+        passages=made.passages,
+        blocks=made.blocks,
     )
-    return created, True
 
 
 def _check_same(found: Index, made: Made) -> None:
     """Refuse to go on with an unfinished build under other settings than it was begun with."""
     settings = found.settings
     begun = (settings.encoder_name, settings.passages)
+    if (settings.blocks is not None) != made.blocks:
+        was = "without --blocks" if made.blocks else "with --blocks"
+        raise ConfigError(
+            f"{found.path} was begun {was}",
+            hint="give the same options to go on, or add --restart to begin again",
+        )
     if begun != (made.encoder, made.passages):
         raise ConfigError(
             f"{found.path} was begun with encoder {begun[0] or 'none'} and passages "
@@ -300,7 +317,10 @@ def run_build(
     ):
 
         def show(progress: BuildProgress) -> None:
-            bar.update(progress.documents, progress.this_run)
+            if progress.blocked is None:
+                bar.update(progress.documents, progress.this_run)
+            else:
+                bar.describe(f"blocks {progress.blocked:.0%}")
 
         report = build(index, sources, how, rejects=rejects, progress=show)
     if rejects.count:

@@ -156,6 +156,7 @@ class Progress:
         self.what, self.total, self.done = what, total, 0
         self._started = time.monotonic()
         self._first = 0
+        self._stage = ""
 
     def __enter__(self) -> Progress:
         return self
@@ -175,12 +176,19 @@ class Progress:
         self.done = done
         self._show()
 
+    def describe(self, stage: str) -> None:
+        """Say what is going on now that counting is over."""
+        self._stage = stage
+        self._show()
+
     def status(self) -> str:
         """Return how much is done, how fast it goes and how long it will take."""
         elapsed = time.monotonic() - self._started
         rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
         of = f" of {self.total:,}" if self.total else ""
         parts = [f"{self.done:,}{of} {self.what}", f"{number(round(rate, 1))}/s"]
+        if self._stage:
+            return f"{parts[0]}, {self._stage}"
         if self.total and rate > 0:
             parts.append(f"{duration(max(0, self.total - self.done) / rate)} left")
         return ", ".join(parts)

@@ -68,11 +68,12 @@ class Hit:
 
 
 class SearchStats(NamedTuple):
-    """What a search did: postings added up, rows scored in full, microseconds in the index."""
+    """What a search did: postings added up, rows scored in full, microseconds, blocks opened."""
 
     postings: int = 0
     scored: int = 0
     micros: float = 0.0
+    blocks: int = 0
 
 
 class Found(Protocol):
@@ -88,8 +89,8 @@ class SearchResult(Sequence[Hit]):
 
     `ids` and `scores` cost little; `hits`, and the result as a sequence, read the documents when
     first touched. `path` names the way through the index that ran: `exact` (rank-safe),
-    `accumulate` (approximate), `scan` (the few documents a filter left, one by one) or `empty`
-    (nothing to score). `took_ms` is the time it took, `stats` what was done.
+    `accumulate` and `blocks` (approximate), `scan` (the few documents a filter left, one by one)
+    or `empty` (nothing to score). `took_ms` is the time it took, `stats` what was done.
 
     >>> SearchResult((Hit("d1", 1, 2.0),), "scan")[0].id
     'd1'

@@ -21,11 +21,13 @@ class Way:
     """A way of searching: options of Index.search, and whether it promises what brute force finds.
 
     One that does not still promises true scores, in order, of documents that are allowed.
+    `create` are the options of Index.create that it needs.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = True
+    create: Mapping[str, Any] = field(default_factory=dict)
 
 
 def product(query: Row, row: Row) -> float:
@@ -54,8 +56,8 @@ def listed(result: SearchResult) -> list[tuple[str, float]]:
 class Shelf:
     """An index, and beside it the rows that live in it."""
 
-    def __init__(self, path: Path, vocab_size: int = VOCAB) -> None:
-        self.index = Index.create(path, encoder=None, vocab_size=vocab_size)
+    def __init__(self, path: Path, way: Way, vocab_size: int = VOCAB) -> None:
+        self.index = Index.create(path, encoder=None, vocab_size=vocab_size, **way.create)
         self.rows: dict[str, Row] = {}
 
     def put(self, rows: Mapping[str, Row]) -> Shelf:

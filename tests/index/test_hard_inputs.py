@@ -21,7 +21,8 @@ from store_cases import fast_folder, in_child, killed_at
 from lsr import Document, Index, SparseVectors
 from lsr.errors import ConfigError, DataError, IndexFormatError, LockedError, LsrError
 from lsr.index import calibration
-from lsr.index.knobs import SearchKnobs
+from lsr.index.blocks import BlockSettings
+from lsr.index.knobs import BlockKnobs, SearchKnobs
 from lsr.index.search import load_kernels
 from lsr.sparse import SparseVector
 
@@ -31,6 +32,12 @@ WAYS = [
     Way("exact", {"exact": True}),
     # Without `small`, segments as small as those here are searched exactly.
     Way("accumulate", {"knobs": SearchKnobs(small=0)}, exact=False),
+    Way(
+        "blocks",
+        {"knobs": BlockKnobs(small=0)},
+        exact=False,
+        create={"blocks": BlockSettings(postings=5, rows=2, small=1)},
+    ),
 ]
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -50,8 +57,8 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def shelf(folder: Path) -> Shelf:
-    return Shelf(folder / "index").put(
+def shelf(folder: Path, way: Way) -> Shelf:
+    return Shelf(folder / "index", way).put(
         {"a": {1: 1.0, 2: 2.0}, "b": {2: 0.5, 3: 1.0}, "c": {5999: 3.0}, "empty": {}}
     )
 
@@ -113,7 +120,7 @@ def test_weights_that_are_no_finite_number_above_zero_are_refused(
 def test_weights_at_the_ends_of_float32_are_added_up_as_they_are(
     folder: Path, way: Way, weight: float
 ) -> None:
-    shelf = Shelf(folder / "index")
+    shelf = Shelf(folder / "index", way)
     ends = [1e30, 1e-30, 1.0, 3e38, 1e-45]
     shelf.put({f"{at}-{term}": {term: w, 9: 1.0} for at, w in enumerate(ends) for term in (1, 2)})
     shelf.put({"both": {1: 1e30, 2: 1e-30}, "huge": {1: 3e38, 2: 3e38}, "b": {2: 1.0}})
@@ -157,7 +164,7 @@ def test_documents_with_terms_that_do_not_fit_are_refused(shelf: Shelf, way: Way
 
 
 def test_empty_documents_are_kept_and_never_found(folder: Path, way: Way) -> None:
-    shelf = Shelf(folder / "index").put({f"empty{at}": {} for at in range(70)})
+    shelf = Shelf(folder / "index", way).put({f"empty{at}": {} for at in range(70)})
     shelf.check(way, {0: 1.0, VOCAB - 1: 1.0}, 100)
     assert len(shelf.index) == 70
     shelf.put({"one": {0: 1.0}})
@@ -167,14 +174,14 @@ def test_empty_documents_are_kept_and_never_found(folder: Path, way: Way) -> Non
 
 
 def test_an_index_of_one_document_finds_it(folder: Path, way: Way) -> None:
-    shelf = Shelf(folder / "index", 1).put({"only": {0: 0.5}})
+    shelf = Shelf(folder / "index", way, 1).put({"only": {0: 0.5}})
     for k in (1, 10):
         shelf.check(way, {0: 2.0}, k)
     assert listed(shelf.index.search({1: 2.0}, **way.options)) == []
 
 
 def test_an_index_never_written_finds_nothing(folder: Path, way: Way) -> None:
-    shelf = Shelf(folder / "index")
+    shelf = Shelf(folder / "index", way)
     shelf.check(way, {0: 1.0})
 
 
@@ -194,7 +201,7 @@ def test_nothing_is_found_when_all_documents_are_deleted(
 
 @pytest.mark.parametrize("segments", [1, 3])
 def test_identical_documents_come_in_order_of_id(folder: Path, way: Way, segments: int) -> None:
-    shelf = Shelf(folder / "index")
+    shelf = Shelf(folder / "index", way)
     rng = np.random.default_rng(3)
     names = [f"{'ü' if at % 5 == 0 else 'd'}{at}" for at in rng.permutation(300).tolist()]
     for at in range(segments):
@@ -216,7 +223,7 @@ def test_a_term_in_every_document_finds_the_best_of_them(folder: Path, way: Way)
     vectors = SparseVectors.from_arrays(
         np.arange(n_documents + 1), np.full(n_documents, 3), weights, vocab_size=8
     )
-    index = Index.create(folder / "index", encoder=None, vocab_size=8)
+    index = Index.create(folder / "index", encoder=None, vocab_size=8, **way.create)
     index.add([Document(name) for name in names], vectors=vectors)
     index.commit()
     rows = {name: {3: weight} for name, weight in zip(names, weights.tolist(), strict=True)}
@@ -232,7 +239,7 @@ def test_long_documents_and_long_queries_are_scored_in_full(folder: Path, way: W
         terms = rng.choice(VOCAB, n_terms, replace=False).tolist()
         return {term: float(np.float32(rng.random() + 0.01)) for term in terms}
 
-    shelf = Shelf(folder / "index")
+    shelf = Shelf(folder / "index", way)
     shelf.put({f"long{at}": row(5000) for at in range(3)} | {"whole": row(VOCAB)})
     shelf.put({f"short{at}": row(at) for at in range(40)})
     for n_terms in (1, 20, 3000, VOCAB):
@@ -262,7 +269,7 @@ def test_any_history_and_any_query_end_in_the_answer_of_brute_force(
 ) -> None:
     load_kernels()
     with fast_folder() as folder:
-        shelf = Shelf(folder / "index")
+        shelf = Shelf(folder / "index", chosen)
         for group in groups:
             shelf.put(group)
             live = sorted(shelf.rows)
@@ -403,7 +410,7 @@ def test_whatever_is_killed_leaves_an_index_that_answers(
 ) -> None:
     """At a few dozen of the steps; tests/index/test_crash.py tries each of them on the store."""
     monkeypatch.setattr(calibration, "SMALL", 1)
-    template = Shelf(folder / "template").put(BEFORE | {"gone": {2: 9.0}}).put({"c": {3: 1.0}})
+    template = Shelf(folder / "template", way).put(BEFORE | {"gone": {2: 9.0}}).put({"c": {3: 1.0}})
     template.drop(["gone"])
     template.index.close()
     after = AFTER if work is grow else BEFORE
@@ -426,7 +433,7 @@ def test_whatever_is_killed_leaves_an_index_that_answers(
             assert index.search({2: 1.0}, **way.options)[0].id == "z"
         index.close()
         shutil.rmtree(path)
-        step += 1 if work is tune else 4
+        step += 1 if work is tune else 9 if way.create else 4
     assert switched and step > 6
 
 

@@ -227,3 +227,16 @@ def test_restart_begins_again_with_other_settings(cli: Any, tmp_path: Path) -> N
     assert cli("index", "v.jsonl", "--out", "d", "--resume").code == 2
     assert cli(*vectors_of, 60, "--restart").code == 0
     assert cli("info", "d", "--json").json()["settings"]["vocab_size"] == 60
+
+
+def test_blocks_are_asked_for_and_given_up(cli: Any, tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "a.jsonl", a="cats purr", b="dogs bark")
+    assert cli("index", source, "--out", tmp_path / "i", "--blocks").code == 0
+
+    def blocks() -> Any:
+        return cli("info", tmp_path / "i", "--json").json()["settings"]["blocks"]
+
+    assert blocks()["rows"] == 10
+    assert cli("merge", tmp_path / "i").code == 0 and blocks() is not None
+    assert cli("merge", tmp_path / "i", "--no-blocks").code == 0 and blocks() is None
+    assert cli("merge", tmp_path / "i", "--blocks").code == 0 and blocks() is not None
