@@ -239,13 +239,13 @@ def _measured(
     found = {query: hits for query, hits in chosen.items() if hits}
     notes = check_overlap(found, grades, "the run") if found else ["it found nothing"]
     if tied := tied_queries(chosen):
-        notes.append(f"{tied:,} queries have equal scores among the first 10")
+        notes.append(f"in {tied:,} queries equal scores leave the order of the first 10 open")
     if same := identical_hits(kept):
         first = settings.measures[0]
         with_all = mean(measure_run(grades, kept, [first])[first])
         with_none = mean(measure_run(grades, without, [first])[first])
         notes.append(
-            f"{same:,} hits have the id of their query: {first} is {with_none:.4f} without and "
+            f"hits with the id of their query: {same:,}; {first} is {with_none:.4f} without and "
             f"{with_all:.4f} with them"
         )
     return notes, values

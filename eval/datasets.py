@@ -118,7 +118,9 @@ def scan_corpus(
     n_judged, n_documents, shared, same = len(unseen), 0, 0, 0
     for record in read_documents(dataset.corpus):
         document = record.document
-        digest.update(f"{document.id}\0{document.title}\0{document.text}\0".encode(errors="replace"))
+        digest.update(
+            f"{document.id}\0{document.title}\0{document.text}\0".encode(errors="replace")
+        )
         unseen.discard(document.id)
         n_documents += 1
         if document.id in dataset.queries:
@@ -147,9 +149,7 @@ def scan_corpus(
     for query, text in sorted(dataset.queries.items()):
         digest.update(f"{query}\0{text}\0".encode(errors="replace"))
         digest.update(repr(sorted(dataset.qrels.grades[query].items())).encode())
-    return CorpusFacts(
-        n_documents, corpus_hash, digest.hexdigest(), drop, shared > 0, tuple(notes)
-    )
+    return CorpusFacts(n_documents, corpus_hash, digest.hexdigest(), drop, shared > 0, tuple(notes))
 
 
 def _joined(name: str, split: str, corpus: str, texts: dict[str, str], judged: Qrels) -> Dataset:

@@ -15,7 +15,7 @@ from .systems import Footprint, Lists, Ranking, System
 TIMED_K = 10
 _ROUNDS = 3
 #: More queries than that say little more about a percentile and take long.
-_TIMED_QUERIES = 1000
+_TIMED_QUERIES = 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,9 +167,7 @@ class Sweep(NamedTuple):
     label: str
 
 
-def sweep(
-    index: Index, queries: Sequence[str], *, k: int = 10, limit: int = 500
-) -> list[Sweep]:
+def sweep(index: Index, queries: Sequence[str], *, k: int = 10, limit: int = 500) -> list[Sweep]:
     """Return recall and median search time of our index over settings of its knobs.
 
     The first `limit` queries are encoded once and searched one by one; each time is the least of
@@ -178,7 +176,9 @@ def sweep(
     from lsr.index.knobs import SearchKnobs
 
     vectors = index.encoder.encode_queries(list(queries[:limit]))
-    asked = [vector for vector in map(vectors.__getitem__, range(len(vectors))) if len(vector.terms)]
+    asked = [
+        vector for vector in map(vectors.__getitem__, range(len(vectors))) if len(vector.terms)
+    ]
     if not asked:
         return []
     truth, exact_ms = _timed(index, asked, k, None)
@@ -186,9 +186,7 @@ def sweep(
     for cutoff in (1.6, 1.2, 0.8, 0.55, 0.38, 0.27, 0.19, 0.13):
         knobs = SearchKnobs(cutoff, 4.0, small=0)
         found, took = _timed(index, asked, k, knobs)
-        shares = [
-            recall_against(true, one, k) for true, one in zip(truth, found, strict=True)
-        ]
+        shares = [recall_against(true, one, k) for true, one in zip(truth, found, strict=True)]
         points.append(Sweep(sum(shares) / len(shares), took, f"cutoff {cutoff:g}"))
     return [*points, Sweep(1.0, exact_ms, "exact")]
 
