@@ -76,9 +76,9 @@ def evaluate_dataset(
     runs: dict[str, Run] = {}
     exact: dict[str, _Exact] = {}
     for make in makers:
-        result, run = _evaluate_system(dataset, facts, settings, make, exact, out, output)
-        found.append(result)
-        runs[result.name] = run
+        one, run = _evaluate_system(dataset, facts, settings, make, exact, out, output)
+        found.append(one)
+        runs[one.name] = run
     baseline = _baseline(settings, found)
     index = None if opened is None else _open(opened)
     result = DatasetResult(

@@ -119,7 +119,7 @@ def _svg(draw: Any, key: str, title: str) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {
+    style: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": key,
         "font.family": "sans-serif",

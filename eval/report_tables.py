@@ -17,8 +17,8 @@ ALPHA = 0.05
 BETTER, WORSE = "▲", "▼"
 
 MARKS = (
-    f"Bold is the best value (of those that print the same, all). {BETTER} better and {WORSE} worse "
-    f"than the baseline, p < {ALPHA} in the randomisation test after Holm's correction over the "
+    f"Bold is the best value (of those that print the same, all). {BETTER} better and {WORSE} "
+    f"worse than the baseline, p < {ALPHA} in the randomisation test after Holm's correction over the "
     "systems of the table."
 )
 

@@ -94,7 +94,7 @@ def measure_shape(lists: Lists) -> Shape:
     frequency = lists.document_frequency
     flops = float((frequency / rows) @ (lists.query_frequency / queries))
     lengths = np.sort(frequency[frequency > 0])[::-1]
-    ranks = np.unique(np.geomspace(1, max(1, len(lengths)), 80).astype(int)) if len(lengths) else []
+    ranks = np.unique(np.geomspace(1, len(lengths), 80).astype(int)) if len(lengths) else lengths
     return Shape(
         document_terms=float(frequency.sum() / rows),
         query_terms=float(lists.query_frequency.sum() / queries),

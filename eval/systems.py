@@ -64,11 +64,16 @@ class System(Protocol):
     `is_exact`. `title` is a phrase on how it works, `settings` what it was run with.
     """
 
-    name: str
-    family: str
-    is_exact: bool
-    title: str
-    settings: Mapping[str, object]
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def is_exact(self) -> bool: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def settings(self) -> Mapping[str, object]: ...
 
     def search(self, query: str, k: int) -> Ranking:
         """Return the k best documents for one text, in one thread."""

@@ -37,7 +37,7 @@ Measures = Annotated[
         "--measures",
         "-m",
         metavar="M,...",
-        help="Measures by ir_measures' names; default nDCG@10, R@100, R@1000, RR@10, AP, Judged@10.",
+        help="Measures by ir_measures' names, such as nDCG@10,R@100,RR@10,AP.",
     ),
 ]
 Qrels = Annotated[
