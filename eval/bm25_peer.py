@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lsr.corpus import read_documents
-
+from .datasets import Dataset
 from .systems import Footprint, Lists, Ranking
 
 K1, B = 0.9, 0.4
@@ -47,11 +46,11 @@ class Bm25System:
 
     @classmethod
     def make(
-        cls, corpus: str, folder: Path, progress: Callable[[int], None] | None = None
+        cls, dataset: Dataset, folder: Path, progress: Callable[[int], None] | None = None
     ) -> Bm25System:
         """Index a corpus into `folder`, unless that was done before, and return the system."""
         if not (folder / _MADE).exists():
-            _build(corpus, folder, progress)
+            _build(dataset, folder, progress)
         return cls(folder)
 
     def search(self, query: str, k: int) -> Ranking:
@@ -93,7 +92,7 @@ class Bm25System:
         return Lists(frequency, asked, len(self._ids), len(queries))
 
 
-def _build(corpus: str, folder: Path, progress: Callable[[int], None] | None) -> None:
+def _build(dataset: Dataset, folder: Path, progress: Callable[[int], None] | None) -> None:
     from lsr.index.build import peak_memory
 
     bm25s = _library()
@@ -101,9 +100,9 @@ def _build(corpus: str, folder: Path, progress: Callable[[int], None] | None) ->
     started = time.perf_counter()
     ids, tokens = [], []
     texts: list[str] = []
-    for record in read_documents(corpus):
-        ids.append(record.document.id)
-        texts.append(record.document.full_text())
+    for document in dataset.documents():
+        ids.append(document.id)
+        texts.append(document.full_text())
         if len(texts) == _STEP:
             tokens += _tokens(texts)
             texts = []

@@ -145,7 +145,7 @@ def _makers(
             output.note(f"{dataset.name}: BM25 is left out: {why}")
         else:
             with output.progress(f"documents of {dataset.name} for BM25", facts.n_documents) as bar:
-                bm25_peer.Bm25System.make(dataset.corpus, folder, bar.update)
+                bm25_peer.Bm25System.make(dataset, folder, bar.update)
             makers.append(lambda: bm25_peer.Bm25System(folder))
     if opened is not None:
         makers += [

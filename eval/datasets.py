@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from lsr.errors import ConfigError, DataError
+from lsr.rejects import OnError, Rejects
+from lsr.types import Document
 
 from .qrels import Qrels, read_qrels, split_file
 
@@ -23,7 +25,8 @@ _STEP = 2000
 class Dataset:
     """What systems are evaluated on. `queries` are the judged ones, id to text.
 
-    `corpus` is what `lsr index` would be given; `notes` are sentences for the report.
+    `corpus` is what `lsr index` would be given, and `on_error` what a bad record of it does;
+    `notes` are sentences for the report.
     """
 
     name: str
@@ -32,6 +35,14 @@ class Dataset:
     queries: Mapping[str, str]
     qrels: Qrels
     notes: tuple[str, ...] = ()
+    on_error: OnError = "stop"
+
+    def documents(self, rejects: Rejects | None = None) -> Iterator[Document]:
+        """Yield the documents of the corpus; bad records are counted by `rejects`, if skipped."""
+        from lsr.corpus import read_documents
+
+        for record in read_documents(self.corpus, rejects=rejects or Rejects(self.on_error)):
+            yield record.document
 
     @property
     def slug(self) -> str:
@@ -62,11 +73,13 @@ def load_dataset(
     qrels: str | None = None,
     split: str | None = None,
     name: str | None = None,
+    on_error: OnError = "stop",
 ) -> Dataset:
     """Return the dataset in a BEIR folder, of ir_datasets (`irds:ID`), or in files of your own.
 
     A BEIR folder's split is `split`, else `test`, else the only one there is. `queries` and
-    `qrels` are read in place of the dataset's, and must be given with a corpus of your own.
+    `qrels` are read in place of the dataset's, and must be given with a corpus of your own. With
+    `on_error="skip"` bad records of the corpus, such as empty texts, are counted and left out.
     Raises ConfigError or DataError, which name what is missing or wrong, and where.
     """
     from lsr.queries import read_queries
@@ -94,7 +107,7 @@ def load_dataset(
         judged, asked = read_qrels(qrels), read_queries(queries)
         title, part = Path(source).name.split(".")[0], split or "own"
     texts = {query.id: query.text for query in asked}
-    return _joined(name or title, part, source, texts, judged)
+    return _joined(name or title, part, source, texts, judged, on_error)
 
 
 def scan_corpus(
@@ -111,13 +124,11 @@ def scan_corpus(
     """
     import xxhash
 
-    from lsr.corpus import read_documents
-
+    rejects = Rejects(dataset.on_error)
     digest = xxhash.xxh3_128()
     unseen = {document for judged in dataset.qrels.grades.values() for document in judged}
     n_judged, n_documents, shared, same = len(unseen), 0, 0, 0
-    for record in read_documents(dataset.corpus):
-        document = record.document
+    for document in dataset.documents(rejects):
         digest.update(
             f"{document.id}\0{document.title}\0{document.text}\0".encode(errors="replace")
         )
@@ -131,6 +142,8 @@ def scan_corpus(
     if not n_documents:
         raise DataError(f"{dataset.corpus} holds no documents")
     notes = []
+    if rejects.count:
+        notes.append(f"{rejects.count:,} bad record(s) of the corpus are left out")
     if len(unseen) == n_judged:
         raise DataError(
             f"none of the {n_judged:,} judged documents of {dataset.name} is in the corpus; the "
@@ -148,11 +161,18 @@ def scan_corpus(
     corpus_hash = digest.hexdigest()
     for query, text in sorted(dataset.queries.items()):
         digest.update(f"{query}\0{text}\0".encode(errors="replace"))
-        digest.update(repr(sorted(dataset.qrels.grades[query].items())).encode())
+        digest.update(repr(sorted(dataset.qrels.grades.get(query, {}).items())).encode())
     return CorpusFacts(n_documents, corpus_hash, digest.hexdigest(), drop, shared > 0, tuple(notes))
 
 
-def _joined(name: str, split: str, corpus: str, texts: dict[str, str], judged: Qrels) -> Dataset:
+def _joined(
+    name: str,
+    split: str,
+    corpus: str,
+    texts: dict[str, str],
+    judged: Qrels,
+    on_error: OnError,
+) -> Dataset:
     """Return a dataset of the queries that have a text and a judgement."""
     notes = list(judged.notes)
     both = {query: text for query, text in texts.items() if query in judged.grades}
@@ -172,7 +192,7 @@ def _joined(name: str, split: str, corpus: str, texts: dict[str, str], judged: Q
             f"{min(without)!r}) and are left out"
         )
     grades = {query: judged.grades[query] for query in both}
-    return Dataset(name, split, corpus, both, Qrels(grades), tuple(notes))
+    return Dataset(name, split, corpus, both, Qrels(grades), tuple(notes), on_error)
 
 
 def _queries_file(folder: Path) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lsr.corpus import read_documents
-
 from .datasets import Dataset
 from .results import Shown, SystemResult
 from .runs import Run
@@ -40,7 +38,7 @@ def pick_examples(
         for query in queries
         for document in (_first(runs[name], query), _first(runs[baseline], query))
     }
-    texts = _texts(dataset.corpus, firsts)
+    texts = _texts(dataset, firsts)
     return {
         name: tuple(
             Shown(
@@ -76,11 +74,10 @@ def _first(run: Run, query: str) -> str:
     return next(iter(run.get(query, ())), "")
 
 
-def _texts(corpus: str, wanted: set[str]) -> dict[str, str]:
+def _texts(dataset: Dataset, wanted: set[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for record in read_documents(corpus):
-        if record.document.id in wanted:
-            document = record.document
+    for document in dataset.documents():
+        if document.id in wanted:
             found[document.id] = _short(document.title or document.text)
             if len(found) == len(wanted):
                 break

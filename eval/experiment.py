@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from lsr.errors import ConfigError, LsrError
 from lsr.output import Output
+from lsr.rejects import OnError
 
 from .dataset_run import evaluate_dataset
 from .datasets import Dataset, Identical, load_dataset
@@ -41,6 +42,7 @@ def evaluate(
     work: str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
+    on_error: OnError = "stop",
     resume: bool = False,
     output: Output | None = None,
 ) -> Report:
@@ -57,6 +59,7 @@ def evaluate(
         baseline: the system that others are tested against; default BM25, or the first.
         out: a folder for report.html, report.md, report.json, mteb/, runs/ and per-query values.
         work: where indexes are kept, to be found again by corpus and model; default in `out`.
+        on_error: `skip` leaves bad records of a corpus out, counted, instead of stopping there.
         resume: take over datasets that an interrupted evaluation with `out` has finished.
 
     Every value equals what `ir_measures` prints for the qrels and the saved run. Latency is
@@ -100,7 +103,9 @@ def evaluate(
             try:
                 dataset = one
                 if isinstance(dataset, str):
-                    dataset = load_dataset(dataset, queries=queries, qrels=qrels, split=split)
+                    dataset = load_dataset(
+                        dataset, queries=queries, qrels=qrels, split=split, on_error=on_error
+                    )
                 done.append(evaluate_dataset(dataset, settings, results, kept, output, resume))
             except (LsrError, OSError, MemoryError) as error:
                 failed[name] = str(error) or type(error).__name__

@@ -72,7 +72,7 @@ def _build(
 
         sources = [CorpusSource(dataset.corpus)]
         try:
-            report = build(index, sources, how, rejects=Rejects("stop"), progress=show)
+            report = build(index, sources, how, rejects=Rejects(dataset.on_error), progress=show)
         finally:
             index.close()
     # An interrupted build has not measured itself: what was done before is not in its seconds.

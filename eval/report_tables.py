@@ -18,8 +18,8 @@ BETTER, WORSE = "▲", "▼"
 
 MARKS = (
     f"Bold is the best value (of those that print the same, all). {BETTER} better and {WORSE} "
-    f"worse than the baseline, p < {ALPHA} in the randomisation test after Holm's correction over the "
-    "systems of the table."
+    f"worse than the baseline, p < {ALPHA} in the randomisation test after Holm's correction over "
+    "the systems of the table."
 )
 
 

@@ -181,14 +181,12 @@ def sweep(index: Index, queries: Sequence[str], *, k: int = 10, limit: int = 500
     from lsr.index.knobs import SearchKnobs
 
     vectors = index.encoder.encode_queries(list(queries[:limit]))
-    asked = [
-        vector for vector in map(vectors.__getitem__, range(len(vectors))) if len(vector.terms)
-    ]
+    asked = [vectors[at] for at in range(len(vectors)) if len(vectors[at].terms)]
     if not asked:
         return []
     truth, exact_ms = _timed(index, asked, k, None)
     points = []
-    for cutoff in (1.6, 1.2, 0.8, 0.55, 0.38, 0.27, 0.19, 0.13):
+    for cutoff in (1.2, 0.8, 0.55, 0.38, 0.27, 0.19, 0.13):
         knobs = SearchKnobs(cutoff, 4.0, small=0)
         found, took = _timed(index, asked, k, knobs)
         shares = [recall_against(true, one, k) for true, one in zip(truth, found, strict=True)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsr.cli_index import OnErrorOption
 from lsr.cli_session import Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
 from lsr.output import is_lively, plain
@@ -102,6 +103,7 @@ def evaluate(
     work: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where indexes are kept; default OUT/work.")
     ] = None,
+    on_error: OnErrorOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Take over the datasets that were finished before.")
     ] = False,
@@ -122,7 +124,7 @@ def evaluate(
         _measure_runs(session(ctx), sources, qrels, names, identical, json)
         return
     current = session(ctx)
-    settings = current.settings(model=model, threads=threads)
+    settings = current.settings(model=model, threads=threads, on_error=on_error)
     from lsr.eval.expectations import check, read_expectations
     from lsr.eval.experiment import evaluate as run
     from lsr.eval.report import write_report
@@ -146,6 +148,7 @@ def evaluate(
         work=work,
         threads=settings.threads,
         memory=settings.memory,
+        on_error=settings.on_error,
         resume=resume,
         output=current.output,
         **({"measures": names} if names else {}),
