@@ -109,8 +109,8 @@ def evaluate(
                 done.append(evaluate_dataset(dataset, settings, results, kept, output, resume))
             except (LsrError, OSError, MemoryError) as error:
                 failed[name] = str(error) or type(error).__name__
-                hint = getattr(error, "hint", None)
-                output.error(f"{name}: {failed[name]}", hint)
+                told = failed[name] if name in failed[name] else f"{name}: {failed[name]}"
+                output.error(told, getattr(error, "hint", None))
     done = _distinct(done)
     report = Report(tuple(done), settings.measures, failed, _provenance(settings))
     if out is not None and done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,23 @@ def test_what_was_not_measured_fails(tmp_path: Path) -> None:
     found = check(report(0.5, failed=True), read_expectations(expectations(tmp_path, text)))
     assert [one.verdict for one in found] == ["FAIL", "FAIL"]
     assert "was not measured" in str(found[0])
+
+
+def test_what_was_not_asked_for_is_passed_over(tmp_path: Path) -> None:
+    text = """
+        [datasets.toy.BM25]
+        AP = 0.1
+        [datasets.toy."sparse exact"]
+        AP = 0.5
+        "RR@10" = 0.1
+    """
+    found = report(0.5)
+    expected = read_expectations(expectations(tmp_path, text))
+    unasked = replace(found, provenance={"settings": {"families": ["sparse"]}})
+    skipped = replace(found, datasets=(replace(found.datasets[0], skipped={"BM25": "no"}),))
+    for one in (unasked, skipped):
+        assert [checked.verdict for checked in check(one, expected)] == ["OK"]
+    assert [checked.verdict for checked in check(found, expected)] == ["FAIL", "OK"]
 
 
 def test_expectations_of_nothing_in_the_report_are_refused(tmp_path: Path) -> None:
