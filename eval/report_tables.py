@@ -98,22 +98,26 @@ def average_table(report: Report) -> Table:
     return Table(("system", *report.measures), rows, note)
 
 
-def tests_table(comparisons: Sequence[Comparison]) -> Table:
-    """Return the tests of the differences between systems and their baseline."""
-    head = ("system − baseline", "measure", "difference", "95 % interval", "p (t)", "p (rand.)",
-            "Holm (t)", "Holm (rand.)", "d", "wins / ties / losses")  # fmt: skip
+def tests_table(comparisons: Sequence[Comparison], against: str | None = None) -> Table:
+    """Return the tests of the differences between systems and their baseline.
+
+    Where all have the one baseline `against`, the head names it and the rows need not.
+    """
+    first = f"against {against}" if against else "system − baseline"
+    head = (first, "measure", "difference", "95 % interval", "p (t)", "p (rand.)", "Holm (t)",
+            "Holm (rand.)", "d", "win / tie / loss")  # fmt: skip
     rows = tuple(
         (
-            Cell(f"{one.system} − {one.baseline}"),
+            Cell(one.system if against else f"{one.system} − {one.baseline}"),
             Cell(one.measure),
             Cell(f"{one.difference:+.4f}"),
-            Cell(f"{one.low:+.4f} … {one.high:+.4f}"),
+            Cell(f"{one.low:+.4f} {one.high:+.4f}"),
             Cell(p_value(one.t_p)),
             Cell(p_value(one.r_p)),
             Cell(p_value(one.t_holm)),
             Cell(p_value(one.r_holm), mark(one)),
             Cell("–" if one.effect is None else f"{one.effect:+.2f}"),
-            Cell(f"{one.wins} / {one.ties} / {one.losses}"),
+            Cell(f"{one.wins}/{one.ties}/{one.losses}"),
         )
         for one in comparisons
     )
@@ -122,6 +126,24 @@ def tests_table(comparisons: Sequence[Comparison]) -> Table:
         "share a baseline and a measure; d is Cohen's for paired differences."
     )
     return Table(head, rows, note)
+
+
+def short_tests_table(comparisons: Sequence[Comparison], against: str) -> Table:
+    """Return the tests against one baseline in few columns, for a terminal."""
+    head = (f"against {against}", "measure", "diff.", "p (t)", "p (rand.)", "d", "win/tie/loss")
+    rows = tuple(
+        (
+            Cell(one.system),
+            Cell(one.measure),
+            Cell(f"{one.difference:+.4f}"),
+            Cell(p_value(one.t_holm)),
+            Cell(p_value(one.r_holm), mark(one)),
+            Cell("–" if one.effect is None else f"{one.effect:+.2f}"),
+            Cell(f"{one.wins}/{one.ties}/{one.losses}"),
+        )
+        for one in comparisons
+    )
+    return Table(head, rows, "p-values with Holm's correction; --json has the intervals, too.")
 
 
 def loss_table(result: DatasetResult) -> Table | None:

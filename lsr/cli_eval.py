@@ -187,7 +187,7 @@ def compare(
 
     Paired t-test and randomisation test, two-sided, corrected by Holm for the number of runs.
     """
-    from lsr.eval.report_tables import tests_table
+    from lsr.eval.report_tables import short_tests_table, tests_table
     from lsr.eval.run_files import compare_files, measure_files, wins_and_losses
 
     current = session(ctx)
@@ -210,7 +210,8 @@ def compare(
         return
     _notes(current, [*notes, *(f"{one.name}: {note}" for one in found for note in one.notes)])
     _show(current, _means_table({one.name: one.means for one in found}))
-    _show(current, tests_table(tests))
+    table = short_tests_table if is_lively(sys.stdout) else tests_table
+    _show(current, table(tests, found[0].name))
     for name, rows in shown.items():
         _show_examples(current, name, found[0].name, first, rows)
 
@@ -277,7 +278,7 @@ def _show(current: Session, table: Table) -> None:
 
     shown = RichTable(box=box.SIMPLE_HEAD, caption=table.note or None, caption_justify="left")
     for at, name in enumerate(table.head):
-        shown.add_column(name, justify="right" if at else "left", no_wrap=True)
+        shown.add_column(name, justify="right" if at else "left", no_wrap=at > 0, overflow="fold")
     for row in table.rows:
         cells = [
             Text(plain(cell.text) + cell.mark, style="bold" if cell.is_best else "") for cell in row

@@ -73,7 +73,7 @@ def test_runs_are_compared_with_texts(cli: Cli, files: Path) -> None:
     asked = ("compare", "base.txt", "other.txt", "--qrels", "qrels.txt", "-m", "RR@10")
     done = cli(*asked, "--queries", "queries.jsonl")
     assert done.code == 0, done.err
-    assert "other − base" in done.out and "1 / 1 / 1" in done.out
+    assert "against base" in done.out and "1/1/1" in done.out
     assert "+1.0000  2  question 2" in done.out and "-0.5000  3  question 3" in done.out
     [test] = cli(*asked, "--json").json()["comparisons"]
     assert (test["wins"], test["losses"]) == (1, 1)
