@@ -63,8 +63,10 @@ def evaluate_dataset(
     facts = _scan(dataset, settings, output)
     kept = work / "results" / f"{dataset.slug}-{_key(facts, settings)}.json"
     if resume and kept.exists():
-        output.note(f"{dataset.name}: taken over from the interrupted evaluation")
-        return results.load(kept)
+        finished = results.load(kept)
+        if _runs_are_there(finished, out):
+            output.note(f"{dataset.name}: taken over from the interrupted evaluation")
+            return finished
     opened = _opened(dataset, facts, settings, work, output)
     makers, skipped = _makers(dataset, facts, settings, opened, work, output)
     if not makers:
@@ -102,6 +104,11 @@ def evaluate_dataset(
     kept.parent.mkdir(parents=True, exist_ok=True)
     results.save(result, kept)
     return result
+
+
+def _runs_are_there(result: DatasetResult, out: Path | None) -> bool:
+    """Return whether a finished result has the runs that a report in `out` would point to."""
+    return out is None or all(one.run and (out / one.run).exists() for one in result.systems)
 
 
 def _scan(dataset: Dataset, settings: EvalSettings, output: Output) -> CorpusFacts:

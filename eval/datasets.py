@@ -102,7 +102,7 @@ def load_dataset(
         if queries is None or qrels is None:
             raise ConfigError(
                 f"{source} is no BEIR folder: it has no qrels/",
-                hint="give a corpus together with --queries and --qrels",
+                hint="give a corpus with --queries and --qrels, or a TREC run with --qrels",
             )
         judged, asked = read_qrels(qrels), read_queries(queries)
         title, part = Path(source).name.split(".")[0], split or "own"

@@ -63,7 +63,8 @@ def evaluate(
         resume: take over datasets that an interrupted evaluation with `out` has finished.
 
     Every value equals what `ir_measures` prints for the qrels and the saved run. Latency is
-    measured one query at a time in one thread of this process, so let it run alone.
+    measured one query at a time in this process, so let it run alone; numpy may use several
+    threads to encode a query, unless OMP_NUM_THREADS says otherwise.
 
     >>> _ = Path("corpus.jsonl").write_text('{"_id": "a", "text": "cats purr"}\\n'
     ...     '{"_id": "b", "text": "dogs bark"}\\n')

@@ -21,6 +21,8 @@ _PACKAGES = (
     "numpy", "numba", "scipy", "torch", "transformers", "tokenizers", "pyarrow", "ir-measures",
     "pytrec-eval-terrier", "ir-datasets", "bm25s", "PyStemmer", "matplotlib",
 )  # fmt: skip
+#: Variables that change how many threads the libraries use.
+_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def provenance() -> dict[str, Any]:
@@ -38,6 +40,7 @@ def provenance() -> dict[str, Any]:
             "cores": count_threads(None),
             "memory": memory(),
         },
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 
 

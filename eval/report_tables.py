@@ -193,8 +193,8 @@ def speed_table(result: DatasetResult) -> Table:
     rows = tuple((Cell(one.name), *_time_cells(one)) for one in result.systems)
     threads = {one.speed.threads for one in result.systems if one.speed}
     note = (
-        "From a query's text to its 10 hits, one query at a time in one thread, each query's least "
-        "of three rounds; “search” is the part without tokens or encoding; queries/s of all "
+        "From a query's text to its 10 hits, one query at a time, each query's least of three "
+        "rounds; “search” is the part without tokens or encoding; queries/s of all "
         f"queries at once on {'/'.join(map(str, sorted(threads)))} thread(s)."
     )
     return Table(head, rows, note)

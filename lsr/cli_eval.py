@@ -224,9 +224,16 @@ def _measure_runs(
     identical: Identical,
     json: bool,
 ) -> None:
+    from lsr.corpus import format_of
     from lsr.eval.measures import DEFAULT_MEASURES
     from lsr.eval.run_files import measure_files
 
+    for path in paths:
+        if format_of(Path(path)) in ("jsonl", "parquet"):
+            raise ConfigError(
+                f"{path} is not a TREC run by its name",
+                hint="to evaluate a corpus, give --queries, too",
+            )
     drop = identical is Identical.drop
     found, notes = measure_files(paths, qrels, measures or DEFAULT_MEASURES, drop_identical=drop)
     if json:
