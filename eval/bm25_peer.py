@@ -132,6 +132,9 @@ def _tokens(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _library() -> Any:
+    import logging
+
     import bm25s
 
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG itself
     return bm25s

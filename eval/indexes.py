@@ -33,7 +33,11 @@ def ready_index(
     """
     if settings.index is not None:
         return _given(dataset, facts, settings.index)
-    folder = work / "indexes" / f"{facts.corpus_hash}-{model_fingerprint(settings.model)}"
+    from lsr.index.manifest import FORMAT
+
+    # An index of an older format would have to be made again, so it is another index.
+    name = f"{facts.corpus_hash}-{model_fingerprint(settings.model)}-format{FORMAT}"
+    folder = work / "indexes" / name
     made = folder / "made.json"
     if not made.exists():
         _build(dataset, facts, settings, folder, output)
