@@ -15,6 +15,7 @@ from lsr import (
     cli_bench,
     cli_documents,
     cli_encode,
+    cli_eval,
     cli_formats,
     cli_index,
     cli_lsr_benchmark,
@@ -174,6 +175,8 @@ app.command("merge")(cli_documents.merge)
 app.command("calibrate")(cli_documents.calibrate)
 app.command("export")(cli_formats.export)
 app.command("export-vectors", hidden=True)(cli_formats.export)  # its name in 0.1.0
+app.command("eval")(cli_eval.evaluate)
+app.command("compare")(cli_eval.compare)
 app.command("warmup")(cli_tools.warmup)
 app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)

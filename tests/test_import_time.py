@@ -46,7 +46,9 @@ def test_import_lsr_loads_nothing_heavy() -> None:
     assert loaded_after("import lsr") == set()
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", "search --help", "index --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "search --help", "index --help", "eval --help"]
+)
 def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
         f"import sys; sys.argv = ['lsr', *{command.split()!r}]\n"
@@ -65,6 +67,18 @@ def test_settings_without_a_file_or_variables_load_no_pydantic() -> None:
 def test_help_takes_a_fifth_of_a_second() -> None:
     """Measured in CPU time and against an empty Python, for the machine may be busy."""
     assert cpu_seconds("-m", "lsr", "--help") - cpu_seconds("-c", "pass") < HELP_SECONDS
+
+
+def test_measuring_a_run_loads_no_torch_and_draws_nothing(tmp_path: Path) -> None:
+    (tmp_path / "run.txt").write_text("1 Q0 a 1 2.0 x\n")
+    (tmp_path / "qrels.txt").write_text("1 0 a 1\n")
+    files = [str(tmp_path / "run.txt"), "--qrels", str(tmp_path / "qrels.txt")]
+    code = (
+        f"import sys; sys.argv = ['lsr', 'eval', *{files!r}]\n"
+        "from lsr.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+    )
+    assert loaded_after(code).isdisjoint({"torch", "transformers", "pandas", "matplotlib"})
 
 
 def test_a_search_with_the_bundled_encoder_loads_no_torch(tmp_path: Path) -> None:

@@ -246,6 +246,11 @@ def test_the_wheel_holds_every_module_and_the_bundled_model(wheel: Path) -> None
         for path in (ROOT / "lsr" / "bundled").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    data |= {
+        f"lsr/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("templates", "expectations")
+        for path in (ROOT / "eval" / folder).iterdir()
+    }
     assert modules | data | {"lsr/py.typed"} <= names
     assert not [name for name in names if name.startswith(("index/", "eval/", "tests/"))]
 

@@ -19,3 +19,4 @@ def _load(name: str) -> ModuleType:
 
 search_cases = _load("search_cases")
 odd_engines = _load("odd_engines")
+eval_cases = _load("eval_cases")

@@ -1,0 +1,113 @@
+"""Indexes of an evaluation: given by the user, or built once and found again by content."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsr.errors import DataError
+from lsr.output import Output, duration
+
+from .datasets import CorpusFacts, Dataset
+from .settings import EvalSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where an index of the dataset is, how long it took to build, and what is to be said."""
+
+    path: Path
+    build_seconds: float | None = None
+    build_peak: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def ready_index(
+    dataset: Dataset, facts: CorpusFacts, settings: EvalSettings, work: Path, output: Output
+) -> Opened:
+    """Return the index that was given, or the one in `work` for this corpus and model.
+
+    It is built when it is not there, and a build that was interrupted goes on where it stood.
+    """
+    if settings.index is not None:
+        return _given(dataset, facts, settings.index)
+    from lsr.index.manifest import FORMAT
+
+    # An index of an older format would have to be made again, so it is another index.
+    name = f"{facts.corpus_hash}-{model_fingerprint(settings.model)}-format{FORMAT}"
+    folder = work / "indexes" / name
+    made = folder / "made.json"
+    if not made.exists():
+        _build(dataset, facts, settings, folder, output)
+    found: dict[str, Any] = json.loads(made.read_text("utf-8"))
+    return Opened(folder / "index", found["seconds"], found["peak"])
+
+
+def model_fingerprint(name: str) -> str:
+    """Return the fingerprint of a model without loading it."""
+    from lsr.model_files import find_model, fingerprint
+    from lsr.model_folder import read_model_folder
+
+    return fingerprint(read_model_folder(find_model(name)))
+
+
+def _build(
+    dataset: Dataset, facts: CorpusFacts, settings: EvalSettings, folder: Path, output: Output
+) -> None:
+    from lsr.index.build import BuildProgress, BuildSettings, build
+    from lsr.index.index import Index
+    from lsr.index.source import CorpusSource
+    from lsr.rejects import Rejects
+
+    path = folder / "index"
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = (path / "manifest.json").exists()
+    index = Index.open(path) if begun else Index.create(path, encoder=settings.model)
+    if index.generation and len(index) == facts.n_documents:  # complete, but for the note of it
+        _note(folder, None, None)
+        return
+    how = BuildSettings(memory=settings.memory, threads=settings.threads, resume=True)
+    with output.progress(f"documents of {dataset.name} indexed", facts.n_documents) as bar:
+
+        def show(progress: BuildProgress) -> None:
+            bar.update(progress.documents, progress.this_run)
+
+        sources = [CorpusSource(dataset.corpus)]
+        try:
+            report = build(index, sources, how, rejects=Rejects(dataset.on_error), progress=show)
+        finally:
+            index.close()
+    # An interrupted build has not measured itself: what was done before is not in its seconds.
+    whole = report.resumed_documents == 0
+    _note(folder, report.seconds if whole else None, report.peak_memory if whole else None)
+    output.note(
+        f"{dataset.name}: indexed {report.documents:,} documents in {duration(report.seconds)}"
+    )
+
+
+def _note(folder: Path, seconds: float | None, peak: int | None) -> None:
+    (folder / "made.json").write_text(json.dumps({"seconds": seconds, "peak": peak}), "utf-8")
+
+
+def _given(dataset: Dataset, facts: CorpusFacts, path: Path) -> Opened:
+    from lsr.index.index import Index
+
+    index = Index.open(path)
+    judged = {document for of in dataset.qrels.grades.values() for document in of}
+    missing = sum(document not in index for document in judged)
+    if missing == len(judged):
+        raise DataError(
+            f"none of the {len(judged):,} judged documents of {dataset.name} is in {path}",
+            hint="give the index of this dataset, or leave out --index to have one built",
+        )
+    notes = []
+    if missing:
+        notes.append(f"{missing:,} of {len(judged):,} judged documents are not in {path}")
+    if len(index) != facts.n_documents:
+        notes.append(
+            f"{path} has {len(index):,} documents, the corpus {facts.n_documents:,}; BM25 ranks "
+            "those of the corpus"
+        )
+    return Opened(path, notes=tuple(notes))

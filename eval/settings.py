@@ -1,0 +1,100 @@
+"""Settings of an evaluation: what is compared, how deep, and where things are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsr.errors import ConfigError
+
+from .datasets import Identical
+from .measures import DEFAULT_MEASURES, parse_measures
+from .statistics import RESAMPLES, SEED
+
+#: What can be asked for; each is one or several systems.
+FAMILIES = ("bm25", "sparse")
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSettings:
+    """What an evaluation does; made by `checked_settings`."""
+
+    model: str
+    index: Path | None
+    families: tuple[str, ...]
+    recalls: tuple[float, ...]
+    measures: tuple[str, ...]
+    depth: int
+    identical: Identical
+    baseline: str | None
+    resamples: int
+    seed: int
+    threads: int
+    memory: int | None
+
+    def that_matter(self) -> dict[str, object]:
+        """Return what the figures depend on, for provenance and to know a result again."""
+        return {
+            "families": list(self.families),
+            "recalls": list(self.recalls),
+            "measures": list(self.measures),
+            "depth": self.depth,
+            "identical": self.identical,
+            "baseline": self.baseline,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "threads": self.threads,
+        }
+
+
+def checked_settings(
+    *,
+    model: str = "bundled",
+    index: str | Path | None = None,
+    systems: Sequence[str] = FAMILIES,
+    recalls: Sequence[float] = (0.9, 0.99),
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    depth: int = 1000,
+    identical: Identical = "auto",
+    baseline: str | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    threads: int | None = None,
+    memory: int | None = None,
+) -> EvalSettings:
+    """Return the settings, or raise ConfigError for a value that cannot be used."""
+    from lsr.encoder import count_threads
+
+    unknown = [name for name in systems if name not in FAMILIES]
+    if unknown or not systems:
+        raise ConfigError(
+            f"systems are {', '.join(map(repr, systems)) or 'none'}; known are "
+            f"{', '.join(FAMILIES)}"
+        )
+    for recall in recalls:
+        if not 0 < recall < 1:
+            raise ConfigError(f"recall is {recall}; it must be above 0 and below 1")
+    if depth < 10:
+        raise ConfigError(f"depth is {depth}; it must be at least 10")
+    if identical not in ("auto", "drop", "keep"):
+        raise ConfigError(f"identical is {identical!r}; it must be auto, drop or keep")
+    if resamples < 1 or seed < 0:
+        raise ConfigError("resamples must be 1 or more, and seed 0 or more")
+    parsed = parse_measures(measures)
+    if not parsed:
+        raise ConfigError("no measure is asked for")
+    return EvalSettings(
+        model=model,
+        index=None if index is None else Path(index),
+        families=tuple(dict.fromkeys(systems)),
+        recalls=tuple(sorted(set(recalls))),
+        measures=tuple(parsed),
+        depth=depth,
+        identical=identical,
+        baseline=baseline,
+        resamples=resamples,
+        seed=seed,
+        threads=count_threads(threads),
+        memory=memory,
+    )
