@@ -41,10 +41,11 @@ BLOCK_ROW_COST, LOOKUP_COST = 200, 50
 
 _LISTS = (4, 6, 9, 13, 20, 30, 45)
 _SKIP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-_CUTOFFS = (1.2, 0.8, 0.55, 0.38, 0.27, 0.19, 0.13, 0.09)
-_OVERSAMPLES = (1.2, 1.5, 2.0, 3.0, 5.0, 8.0)
+_CUTOFFS = (1.3, 1.05, 0.85, 0.7, 0.57, 0.47, 0.38, 0.31, 0.25, 0.2, 0.165, 0.135, 0.11, 0.09)
+_OVERSAMPLES = (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0)
 _QUERIES = 64
-_QUERY_TERMS = 24
+#: Terms of queries made of documents, in turn: real ones are short and long, too.
+_QUERY_TERMS = (16, 48)
 
 
 Value = TypeVar("Value")
@@ -270,12 +271,7 @@ def _calibrate_size(
         costs = [_cost(segments, one, knobs, len(query.terms)) for one, query in pairs]
         return Point(float(np.mean(reached)), float(np.mean(costs)), knobs)
 
-    points: list[Point[SearchKnobs]] = []
-    for oversample in _OVERSAMPLES:
-        for cutoff in _CUTOFFS:
-            points.append(tried(SearchKnobs(cutoff, oversample)))
-            if points[-1].recall >= TARGETS[-1] + MARGIN:
-                break
+    points = [point for oversample in _OVERSAMPLES for point in _around_targets(tried, oversample)]
     block_points: list[Point[BlockKnobs]] = []
     for lists in _LISTS if have_blocks(segments) else ():
         for skip_ratio in _SKIP_RATIOS:
@@ -294,6 +290,26 @@ def _calibrate_size(
         if fewest is not None:
             blocks[target] = BlockChoice(fewest.knobs, fewest.cost < cost)
     return chosen, blocks
+
+
+def _around_targets(
+    tried: Callable[[SearchKnobs], Point[SearchKnobs]], oversample: float
+) -> list[Point[SearchKnobs]]:
+    """Return the points of an oversample with the largest cutoff for each target, by bisection."""
+    points: dict[int, Point[SearchKnobs]] = {}
+    for target in TARGETS:
+        low, high = 0, len(_CUTOFFS)
+        while low < high:
+            middle = (low + high) // 2
+            if middle not in points:
+                points[middle] = tried(SearchKnobs(_CUTOFFS[middle], oversample))
+            if points[middle].recall >= target + MARGIN:
+                high = middle
+            else:
+                low = middle + 1
+        if low == len(_CUTOFFS):
+            break  # not by these rows, whatever is read
+    return list(points.values())
 
 
 def _cheapest(points: Sequence[Point[AnyKnobs]], target: float) -> Point[AnyKnobs] | None:
@@ -317,9 +333,11 @@ def _samples(segments: Sequence[Live]) -> Iterator[SparseVector]:
     for live in segments:
         indptr, terms, weights = live.segment.forward
         count = max(1, _QUERIES * live.segment.n_rows // n_rows)
-        for row in np.linspace(0, live.segment.n_rows - 1, count).astype(np.int64).tolist():
+        rows = np.linspace(0, live.segment.n_rows - 1, count).astype(np.int64).tolist()
+        for number, row in enumerate(rows):
             span = slice(int(indptr[row]), int(indptr[row + 1]))
             row_terms, row_weights = terms[span].astype(np.uint32), np.array(weights[span])
-            order = np.argsort(-row_weights, kind="stable")[:_QUERY_TERMS]
+            size = _QUERY_TERMS[number % len(_QUERY_TERMS)]
+            order = np.argsort(-row_weights, kind="stable")[:size]
             order = np.sort(order)
             yield SparseVector(row_terms[order], row_weights[order])
