@@ -82,7 +82,7 @@ def check_lines(served: Served, body: bytes, action: Action, settings: ServeSett
 def read_id(payload: bytes) -> str:
     """Return the id on a line that deletes. Raises BadRecord."""
     values = parse_json(payload)
-    identity = {name: values[name] for name in ("_id", "id") if name in values}
+    identity: dict[str, Any] = {name: values[name] for name in ("_id", "id") if name in values}
     return _READ.document({**identity, "text": "-"}).id
 
 

@@ -39,7 +39,7 @@ class Metrics:
     def __init__(self, figures: Figures | None = None) -> None:
         self.registry = CollectorRegistry()
         self._figures = figures
-        of = {"registry": self.registry}
+        of: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter(
             "lsr_http_requests", "Requests answered.", ("route", "method", "status"), **of
         )
@@ -110,7 +110,7 @@ class Metrics:
             extra = CollectorRegistry()
         else:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             extra = CollectorRegistry()
         if self._figures is not None:
             extra.register(_Indexes(self._figures))

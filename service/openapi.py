@@ -25,8 +25,8 @@ _MODELS = (
     schemas.EncodeRequest,
 )
 _DESCRIPTION = (
-    "Search over learned sparse vectors. Errors are problem documents (RFC 9457) with a request id. "
-    "Unknown keys are refused."
+    "Search over learned sparse vectors. Errors are problem documents (RFC 9457) with a request "
+    "id. Unknown keys are refused."
 )
 
 

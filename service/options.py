@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lsr.config import ServeSettings
@@ -23,7 +23,7 @@ class Options:
     """The indexes that are served, by name, and the settings in force."""
 
     indexes: tuple[tuple[str, Path], ...]
-    settings: ServeSettings = ServeSettings()
+    settings: ServeSettings = field(default_factory=ServeSettings)
     verify: bool = True
     model: str | None = None
 

@@ -193,7 +193,7 @@ class _Watcher:
     def _forget(self, child: _Child) -> None:
         from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(child.process.pid)
+        mark_process_dead(child.process.pid)  # type: ignore[no-untyped-call]
 
     def _on_signal(self, *_: object) -> None:
         self._stopping = True
@@ -258,7 +258,12 @@ def run_writer(options: Options, stop: Any, told: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     ended = threading.Event()
-    threading.Thread(target=lambda: (stop.wait(), ended.set()), daemon=True).start()
+
+    def wait_for_end() -> None:
+        stop.wait()
+        ended.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
     _die_with_parent(ended.set)
     metrics = Metrics()
     try:

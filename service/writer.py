@@ -166,7 +166,9 @@ class Writer:
                 return
             log.error("%s: request %d is set aside: %s", self.name, numbers[0], error.message)
             self._queue.set_aside(writes[0].number)
-            items = [(line.number, "", "rejected", error.message) for line in writes[0].lines]
+            items: list[tuple[int, str, str, str | None]] = [
+                (line.number, "", "rejected", error.message) for line in writes[0].lines
+            ]
             taken = [_Taken(writes[0], items)]
         else:
             self._queue.applied(writes[-1].number)
