@@ -17,7 +17,7 @@ from lsr.errors import ConfigError
 FILE_NAME = "lsr.toml"
 PREFIX = "LSR_"
 #: Variables that start with LSR_ and are switches of their own, not settings.
-OTHER_VARIABLES = frozenset({"LSR_DEBUG", "LSR_KEY", "LSR_LOG_LEVEL", "LSR_SHARED"})
+OTHER_VARIABLES = frozenset({"LSR_DEBUG", "LSR_KEY", "LSR_SHARED"})
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 

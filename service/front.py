@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from .auth import Key, given_key
+from .answering import answer_search
+from .auth import given_key
 from .bodies import Gone, too_large
+from .exchange import Exchange
 from .options import is_loopback
 from .problems import MEDIA_TYPE, Problem, problem_of, to_body
-from .searching import Timings
 from .state import State
 
 log = logging.getLogger(__name__)
@@ -30,25 +30,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _PROBES = frozenset({"/livez", "/readyz", "/healthz"})
 _FREE = _PROBES | {"/version", "/openapi.json", "/", "/app.js", "/style.css", "/icon.svg"}
 
+#: The request that comes most is answered here: routing takes as long as its search.
+_SEARCH = re.compile(r"/v1/indexes/([^/]+)/search")
+
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _API = [(b"cache-control", b"no-store")]
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 #: A status for the log when the client left before its answer.
 _CLIENT_LEFT = 499
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way through, found at `scope["exchange"]`."""
-
-    request_id: str
-    started: float
-    timings: Timings = field(default_factory=Timings)
-    notes: dict[str, Any] = field(default_factory=dict)
-    key: Key | None = None
-    route: str = "unknown"
-    status: int = 0
 
 
 class Front:
@@ -68,7 +58,7 @@ class Front:
         }
         given = headers.get("x-request-id", "")
         exchange = Exchange(
-            given if _ID.fullmatch(given) else secrets.token_hex(8), time.perf_counter()
+            given if _ID.fullmatch(given) else f"{random.getrandbits(64):016x}", time.perf_counter()
         )
         scope["exchange"] = exchange
 
@@ -122,7 +112,12 @@ class Front:
         state.in_flight += 1
         state.metrics.in_flight.inc()
         try:
-            await self.app(scope, receive, send)
+            found = _SEARCH.fullmatch(path) if scope["method"] == "POST" else None
+            if found is None:
+                await self.app(scope, receive, send)
+            else:
+                body = await answer_search(state, exchange, headers, receive, found[1])
+                await _send_json(body, send)
         finally:
             state.in_flight -= 1
             state.metrics.in_flight.dec()
@@ -209,6 +204,15 @@ async def send_problem(problem: Problem, scope: Scope, send: Send) -> None:
     with contextlib.suppress(OSError):  # the client may have gone
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _send_json(body: bytes, send: Send) -> None:
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _writes(method: str, path: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 import time
@@ -18,6 +19,8 @@ from .shelf import Served
 
 #: Jobs that a thread takes at a time; their texts are encoded in one call, which costs a third.
 MOST_TOGETHER = 16
+#: A thread gathers answers for this long before it wakes the event loop.
+_ANSWER_SECONDS = 0.002
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +39,7 @@ class Job:
     future: asyncio.Future[Any] | None = None
     submitted: float = 0.0
     vector: SparseVector | None = None
+    result: Any = None
     error: Exception | None = None
 
 
@@ -112,21 +116,26 @@ class Lanes:
         wanted = []
         for job in jobs:
             if job.future is None or job.future.done() or now > job.deadline:
-                _answer(job, None, out_of_time())
+                job.error = out_of_time()
+                _answer([job])
                 continue
             job.timings.add("queue", begun - job.submitted)
             wanted.append(job)
         self._encode([job for job in wanted if job.text is not None])
+        answered = time.perf_counter()
+        done: list[Job] = []
         for job in wanted:
-            if job.error is not None:
-                _answer(job, None, job.error)
-                continue
-            try:
-                result = job.work(job.vector)
-            except Exception as error:
-                _answer(job, None, error)
-            else:
-                _answer(job, result, None)
+            if job.error is None:
+                try:
+                    job.result = job.work(job.vector)
+                except Exception as error:
+                    job.error = error
+            done.append(job)
+            # Waking the event loop costs as much as a search: answers go to it together.
+            if time.perf_counter() - answered > _ANSWER_SECONDS:
+                _answer(done)
+                done, answered = [], time.perf_counter()
+        _answer(done)
 
     def _encode(self, jobs: list[Job]) -> None:
         """Give each job the vector of its text, those of one index in one call."""
@@ -159,20 +168,23 @@ def _expire(future: asyncio.Future[Any]) -> None:
         future.set_exception(out_of_time())
 
 
-def _answer(job: Job, result: Any, error: Exception | None) -> None:
-    if job.loop is None or job.future is None:
-        return
-    try:
-        job.loop.call_soon_threadsafe(_settle, job.future, result, error)
-    except RuntimeError:
-        # The loop was closed while this ran; nobody waits for the answer any more.
-        job.future = None
+def _answer(jobs: list[Job]) -> None:
+    """Hand results and errors to the event loop that waits for them."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Job]] = {}
+    for job in jobs:
+        if job.loop is not None:
+            by_loop.setdefault(job.loop, []).append(job)
+    for loop, group in by_loop.items():
+        # A loop that was closed meanwhile has nobody who waits for the answer.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, group)
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
+def _settle(jobs: list[Job]) -> None:
+    for job in jobs:
+        if job.future is None or job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result)
+        else:
+            job.future.set_exception(job.error)

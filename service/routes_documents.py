@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from .bodies import need_lines, read_body
 from .documents import check_lines
-from .front import Exchange
+from .exchange import Exchange
 from .openapi import answers, lines_body
 from .problems import Problem
 from .queue import Line, Outcome, Write

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
-from .bodies import JSON_BYTES, need_json, read_body
-from .front import Exchange
+from .answering import answer_search, deadline_of, read_json, search_one
+from .exchange import Exchange
 from .lanes import Job
 from .openapi import answers, body_of
 from .problems import Problem
@@ -33,7 +33,7 @@ from .searching import (
     run_search,
 )
 from .shelf import Served
-from .state import State, deadline_in
+from .state import State
 
 router = APIRouter(tags=["search"])
 JSON = "application/json"
@@ -46,10 +46,10 @@ JSON = "application/json"
 )
 async def search(request: Request, name: str) -> Response:
     """Find the documents of an index that match best."""
-    state: State = request.app.state.lsr
-    served = state.shelf[name]
-    asked = SearchRequest.model_validate_json(await _json_body(request, state))
-    return await _search(request, state, served, asked)
+    content = await answer_search(
+        request.app.state.lsr, request.scope["exchange"], request.headers, request.receive, name
+    )
+    return Response(content, media_type=JSON)
 
 
 @router.get("/v1/indexes/{name}/search", responses=answers(SearchResponse))
@@ -60,7 +60,8 @@ async def search_by_url(
     state: State = request.app.state.lsr
     served = state.shelf[name]
     asked = SearchRequest.model_validate(params.model_dump())
-    return await _search(request, state, served, asked)
+    content = await search_one(state, request.scope["exchange"], served, asked)
+    return Response(content, media_type=JSON)
 
 
 @router.post(
@@ -77,7 +78,7 @@ async def search_batch(request: Request, name: str) -> Response:
     for one in asked.searches:
         check_search(one, state.settings)
     exchange = _begin(request, "search:batch", served)
-    deadline = _deadline(asked.timeout_ms, state)
+    deadline = deadline_of(asked.timeout_ms, state)
     texts = [one.query for one in asked.searches if one.query]
 
     def work(_: Any) -> bytes:
@@ -115,7 +116,7 @@ async def explain(request: Request, name: str) -> Response:
         exchange.timings,
         served,
         asked.query or None,
-        _deadline(None, state),
+        deadline_of(None, state),
     )
     return Response(await state.lanes.run(job), media_type=JSON)
 
@@ -154,32 +155,12 @@ async def encode(request: Request) -> Response:
             }
         )
 
-    job = Job(work, exchange.timings, deadline=_deadline(None, state))
+    job = Job(work, exchange.timings, deadline=deadline_of(None, state))
     return Response(await state.lanes.run(job), media_type=JSON)
 
 
-async def _search(request: Request, state: State, served: Served, asked: SearchRequest) -> Response:
-    check_search(asked, state.settings)
-    exchange = _begin(request, "search", served)
-    deadline = _deadline(asked.timeout_ms, state)
-
-    def work(vector: Any) -> tuple[bytes, str, int]:
-        found = run_search(served, asked, vector, exchange.timings, exchange.request_id, deadline)
-        return to_json(found), found["path"], len(found["hits"])
-
-    job = Job(work, exchange.timings, served, asked.query or None, deadline)
-    content, path, hits = await state.lanes.run(job)
-    exchange.notes["hits"] = hits
-    for stage, spent in exchange.timings.stages.items():
-        state.metrics.stage(stage, asked.mode, spent / 1e3)
-    state.metrics.searched(served.name, asked.mode, path)
-    return Response(content, media_type=JSON)
-
-
 async def _json_body(request: Request, state: State) -> bytes:
-    need_json(request.headers)
-    limit = min(JSON_BYTES, state.settings.max_body)
-    return await read_body(request.receive, limit, state.settings.body_seconds)
+    return await read_json(request.headers, request.receive, state)
 
 
 def _begin(request: Request, route: str, served: Served) -> Exchange:
@@ -187,11 +168,6 @@ def _begin(request: Request, route: str, served: Served) -> Exchange:
     exchange.route = route
     exchange.notes["index"] = served.name
     return exchange
-
-
-def _deadline(asked: int | None, state: State) -> float:
-    most = state.settings.timeout_ms
-    return deadline_in(most if asked is None else min(asked, most))
 
 
 def _check_count(name: str, count: int, state: State) -> None:
