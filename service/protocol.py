@@ -7,12 +7,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: How long the head of a request may take to arrive.
-HEAD_SECONDS = 10.0
-
 
 class PatientProtocol(HttpToolsProtocol):
     """Closes a connection on which a request has begun, or none has come, and does not go on."""
+
+    #: How long the head of a request may take to arrive.
+    head_seconds = 10.0
 
     _late: asyncio.TimerHandle | None = None
 
@@ -38,7 +38,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _start(self) -> None:
         self._stop()
-        self._late = self.loop.call_later(HEAD_SECONDS, self._give_up)
+        self._late = self.loop.call_later(self.head_seconds, self._give_up)
 
     def _stop(self) -> None:
         if self._late is not None:

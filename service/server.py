@@ -233,7 +233,7 @@ def run_search(options: Options, listener: socket.socket, told: Connection) -> N
     app = make_app(options, on_ready=lambda: told.send(("ready", None)), on_failed=failed)
     config = uvicorn.Config(
         app,
-        http=_protocol(),
+        http=_protocol(options),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -285,11 +285,12 @@ def run_writer(options: Options, stop: Any, told: Connection) -> None:
         thread.join()
 
 
-def _protocol() -> Any:
+def _protocol(options: Options) -> Any:
     try:
         from .protocol import PatientProtocol
     except ImportError:
         return "auto"
+    PatientProtocol.head_seconds = min(10.0, options.settings.body_seconds)
     return PatientProtocol
 
 
