@@ -11,13 +11,14 @@ from lsr.corpus_jsonl import parse_json
 from lsr.errors import ConfigError, DataError, LsrError
 from lsr.index.columns import Fields, FieldType
 from lsr.index.index import Index
-from lsr.index.query import Query, to_vectors
+from lsr.index.query import to_vectors
 from lsr.sparse import SparseVector
 from lsr.types import Document
 
 from .problems import Problem
 from .queue import Line
 from .schemas import Action
+from .searching import by_token_or_term
 from .shelf import Served
 
 #: The key of a document's ready-made vector, {token or term id: weight}.
@@ -125,10 +126,8 @@ def _vector(index: Index, given: object) -> SparseVector:
         for weight in given.values()
     ):
         raise BadRecord(f"{VECTOR!r} is no object of numbers; {{token or term id: weight}} is")
-    numbers = all(key.isascii() and key.isdigit() and len(key) < 11 for key in given)
-    query: Query = {int(key): weight for key, weight in given.items()} if numbers else dict(given)
     try:
-        vector = to_vectors([query], lambda: index.encoder)[0]
+        vector = to_vectors([by_token_or_term(given)], lambda: index.encoder)[0]
     except ConfigError as error:
         raise DataError(f"{VECTOR!r}: {error.message}") from error
     if len(vector.terms) and int(vector.terms[-1]) >= index.settings.vocab_size:

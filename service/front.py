@@ -179,6 +179,8 @@ class Front:
         seconds = time.perf_counter() - exchange.started
         status = exchange.status or 500
         self.state.metrics.answered(exchange.route, _known(scope["method"]), status, seconds)
+        if scope["path"] in _PROBES:
+            return
         client = scope.get("client")
         self.state.access_log.write(
             {

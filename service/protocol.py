@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """Closes a connection on which a request has begun, or none has come, and does not go on."""
+    """Closes a connection on which a request has begun and does not go on, or none has come."""
 
     #: How long the head of a request may take to arrive.
     head_seconds = 10.0
@@ -17,14 +17,14 @@ class PatientProtocol(HttpToolsProtocol):
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the clock of the first request."""
+        """Start the clock of the first request, which has as long as a later one."""
         super().connection_made(transport)
-        self._start()
+        self._start(self.timeout_keep_alive)
 
     def on_message_begin(self) -> None:
         """Start the clock of a request."""
         super().on_message_begin()
-        self._start()
+        self._start(self.head_seconds)
 
     def on_headers_complete(self) -> None:
         """Stop the clock: the head is there."""
@@ -36,9 +36,9 @@ class PatientProtocol(HttpToolsProtocol):
         self._stop()
         super().connection_lost(exc)
 
-    def _start(self) -> None:
+    def _start(self, seconds: float) -> None:
         self._stop()
-        self._late = self.loop.call_later(self.head_seconds, self._give_up)
+        self._late = self.loop.call_later(seconds, self._give_up)
 
     def _stop(self) -> None:
         if self._late is not None:

@@ -40,7 +40,8 @@ class Asked(Closed):
 
     query: str | None = Field(default=None, description="Text; the index's encoder reads it.")
     vector: IndexedVector | dict[str, Weight] | None = Field(
-        default=None, description="Sparse vector, by term ids or as {token: weight}."
+        default=None,
+        description="Sparse vector: indices and values, or {token: weight}, or {term id: weight}.",
     )
 
 

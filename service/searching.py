@@ -71,7 +71,7 @@ def query_of(asked: Asked) -> Query:
     if asked.vector is None:
         return asked.query or ""
     if not isinstance(asked.vector, IndexedVector):
-        return asked.vector
+        return by_token_or_term(asked.vector)
     if len(asked.vector.indices) != len(asked.vector.values):
         raise DataError(
             f"the vector has {len(asked.vector.indices)} indices "
@@ -81,6 +81,13 @@ def query_of(asked: Asked) -> Query:
     if len(row) < len(asked.vector.indices):
         raise DataError("an index comes twice in the vector")
     return SparseVectors.from_dicts([row], vocab_size=_ANY_VOCABULARY)[0]
+
+
+def by_token_or_term(weights: Mapping[str, float]) -> Query:
+    """Return a vector in JSON as an index takes it: keys that are all digits are term ids."""
+    if all(key.isascii() and key.isdigit() and len(key) < 11 for key in weights):
+        return {int(key): weight for key, weight in weights.items()}
+    return weights
 
 
 def run_search(

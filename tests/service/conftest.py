@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -90,10 +91,10 @@ def client_for() -> Callable[..., AbstractContextManager[TestClient]]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service of one index, `shop`, to which tests may write."""
     folder = tmp_path_factory.mktemp("service")
-    make_shop(folder / "shop")
-    environ = {"LSR_SERVE__BODY_SECONDS": "2", "LSR_SERVE__COMMIT_MS": "100"}
+    shutil.copytree(shop, folder / "shop", ignore=shutil.ignore_patterns("queue"))
+    environ = {"LSR_SERVE__BODY_SECONDS": "4", "LSR_SERVE__COMMIT_MS": "100"}
     with serving(folder, "shop", "--workers", "2", environ=environ) as running:
         yield running
