@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from lsr import (
     __version__,
     cli_bench,
+    cli_bench_http,
     cli_documents,
     cli_encode,
     cli_eval,
@@ -192,6 +193,7 @@ keys.command("list")(cli_serve.keys_list)
 keys.command("remove")(cli_serve.keys_remove)
 bench.command("encode")(cli_bench.encode)
 bench.command("search")(cli_bench.search)
+bench.command("http")(cli_bench_http.http)
 bench.command("lsr-benchmark")(cli_lsr_benchmark.lsr_benchmark)
 # A callback makes typer keep a group of one command a group.
 config.callback()(lambda: None)

@@ -66,7 +66,7 @@ def serve(
     Ctrl-C ends it, after what is in flight. More settings: [serve] in lsr.toml, see lsr config
     show. Without --keys, documents are taken from this machine only.
     """
-    _need_extra()
+    need_extra()
     flags = {
         "host": host, "port": port, "workers": workers, "threads": threads, "keys": keys,
         "read_only": read_only, "page": page, "access_log": access_log, "cors": cors,
@@ -145,7 +145,8 @@ def keys_remove(
     session(ctx).output.note(f"{count} key{'s' if count > 1 else ''} removed")
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
+    """Raise ConfigError that names the command which installs what the service needs."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
