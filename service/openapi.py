@@ -53,7 +53,8 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
 def lines_body() -> dict[str, Any]:
     """Return what the operation that takes lines says of its body."""
     example = '{"_id": "1", "title": "Rain jacket", "text": "Light and waterproof.", "price": 80}\n'
-    schema = {"type": "string", "example": example}
+    # Lines are no one JSON value: what is on them cannot be said in a schema.
+    schema = {"description": "One JSON object on each line.", "examples": [example]}
     content = {"application/x-ndjson": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
