@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from io import RawIOBase
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -209,7 +209,7 @@ def _string(strings: tuple[memoryview, memoryview], row: int) -> str:
     return str(data[offsets[row] : offsets[row + 1]], "utf-8")
 
 
-def _strings(column: Any, width: str = "i") -> tuple[memoryview, memoryview]:
+def _strings(column: Any, width: Literal["i", "q"] = "i") -> tuple[memoryview, memoryview]:
     """Return the offsets and the bytes of a column of strings; offsets from the column's start.
 
     `width` is that of the offsets: "i" in columns of strings, "q" in those of large strings.
