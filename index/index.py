@@ -178,9 +178,7 @@ class Index(Reader):
         self.commit()
         return found
 
-    def merge(
-        self, which: Which = "all", *, blocks: bool | BlockSettings | None = None
-    ) -> int:
+    def merge(self, which: Which = "all", *, blocks: bool | BlockSettings | None = None) -> int:
         """Rewrite all segments as one without deleted documents; return the generation.
 
         Commits first. The deleted documents' text is then gone from the disk. `blocks` says

@@ -71,7 +71,7 @@ class SearchRequest(Asked):
     recall: float | None = Field(
         default=None, gt=0, le=1, description="Share of the best to find, on average; 0.99."
     )
-    path: Literal["exact", "accumulate"] | None = Field(
+    path: Literal["exact", "accumulate", "blocks"] | None = Field(
         default=None, description="Insist on a way through the index."
     )
     timeout_ms: int | None = Field(

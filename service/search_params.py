@@ -26,5 +26,5 @@ class SearchParams(BaseModel):
     explain: bool = False
     exact: bool = False
     recall: float | None = Field(default=None, gt=0, le=1)
-    path: Literal["exact", "accumulate"] | None = None
+    path: Literal["exact", "accumulate", "blocks"] | None = None
     timeout_ms: int | None = Field(default=None, ge=1, le=3_600_000)

@@ -78,7 +78,7 @@ def client_of(shop: Path, *, peer: str = "127.0.0.1", **settings: Any) -> Iterat
     options = Options((("shop", shop),), ServeSettings(workers=1, threads=2, **settings))
     app = make_app(options)
     with TestClient(app, base_url="http://localhost", client=(peer, 1)) as client:
-        due = time.monotonic() + 60
+        due = time.monotonic() + 240  # kernels may have to be compiled
         while client.get("/readyz").status_code != 200:
             assert time.monotonic() < due
             time.sleep(0.02)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START_SECONDS = 90.0
+#: Kernels may have to be compiled first.
+START_SECONDS = 240.0
 
 
 class Running:
