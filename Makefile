@@ -16,7 +16,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,bench]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,bench,serve]'
 	touch $@
 
 setup: $(VENV)/.test  ## make .venv with everything that the tests and benchmarks use
@@ -41,7 +41,7 @@ format: $(VENV)/.test  ## let ruff rewrite the files
 links:  ## a tree that looks like the installed package, for mypy, pyright and IDEs
 	@rm -rf .links && mkdir -p .links/lsr
 	@for f in lsr/*; do ln -s ../../$$f .links/$$f; done
-	@for d in index eval; do ln -s ../../$$d .links/lsr/$$d; done
+	@for d in index eval service; do ln -s ../../$$d .links/lsr/$$d; done
 
 types: $(VENV)/.test links  ## mypy, strict
 	$(BIN)/mypy

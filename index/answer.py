@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lsr.sparse import SparseVector
 from lsr.types import Document, Explanation, Hit, Passage, TermProduct
@@ -16,11 +18,19 @@ from .store import LiveSegment
 class Answer:
     """What a search found, read from the segments when it is asked for."""
 
-    __slots__ = ("_found", "_segments")
+    __slots__ = ("_found", "_query", "_segments", "_token")
 
-    def __init__(self, segments: Sequence[LiveSegment], found: Found) -> None:
+    def __init__(
+        self,
+        segments: Sequence[LiveSegment],
+        found: Found,
+        query: SparseVector,
+        token: Callable[[int], str],
+    ) -> None:
         self._segments = segments
         self._found = found
+        self._query = query
+        self._token = token
 
     def ids(self) -> list[str]:
         """Return the ids of the documents, best first."""
@@ -40,11 +50,21 @@ class Answer:
         scores: list[float] = self._found.scores.tolist()
         return scores
 
-    def hits(self) -> tuple[Hit, ...]:
-        """Return the hits with their documents, best first."""
+    def hits(self, start: int = 0, stop: int | None = None) -> tuple[Hit, ...]:
+        """Return the hits with their documents, best first, or some of them."""
         found = self._found
-        numbers = found.segments.tolist()
-        return tuple(_hit(self._segments[number], found, at) for at, number in enumerate(numbers))
+        numbers = found.segments[start:stop].tolist()
+        return tuple(
+            _hit(self._segments[number], found, at) for at, number in enumerate(numbers, start)
+        )
+
+    def why(self, at: int) -> tuple[TermProduct, ...]:
+        """Return the products of the query with the row that made a hit, largest first."""
+        forward = self._segments[int(self._found.segments[at])].segment.forward
+        row = int(self._found.rows[at])
+        span = slice(int(forward.indptr[row]), int(forward.indptr[row + 1]))
+        query, token = self._query, self._token
+        return _products(query, forward.terms[span], forward.weights[span], token)
 
 
 def explanation(
@@ -56,26 +76,36 @@ def explanation(
     scores = score_rows(segment, query, np.arange(rows.start, rows.stop))
     best = int(np.argmax(scores))
     vector = segment.vectors(rows.start + best)[0]
-    shared, at_query, at_document = np.intersect1d(
-        query.terms, vector.terms, assume_unique=True, return_indices=True
-    )
-    products = [
-        TermProduct(term, token(term), wanted, weight, wanted * weight)
-        for term, wanted, weight in zip(
-            shared.tolist(),
-            query.weights[at_query].tolist(),
-            vector.weights[at_document].tolist(),
-            strict=True,
-        )
-    ]
-    products.sort(key=lambda one: (-one.product, one.term))
     document = segment.document(ordinal)
     return Explanation(
         id=document.id,
         score=float(scores[best]),
-        terms=tuple(products),
+        terms=_products(query, vector.terms, vector.weights, token),
         passage=_passage(live, ordinal, best, document),
     )
+
+
+def _products(
+    query: SparseVector,
+    terms: npt.NDArray[Any],
+    weights: npt.NDArray[np.float32],
+    token: Callable[[int], str],
+) -> tuple[TermProduct, ...]:
+    """Return the products of a query with a row, both with ascending terms, largest first."""
+    places = np.searchsorted(terms, query.terms)
+    places[places == len(terms)] = 0
+    shared = terms[places] == query.terms if len(terms) else np.zeros(len(places), np.bool_)
+    products = [
+        TermProduct(term, token(term), wanted, weight, wanted * weight)
+        for term, wanted, weight in zip(
+            query.terms[shared].tolist(),
+            query.weights[shared].tolist(),
+            weights[places[shared]].tolist(),
+            strict=True,
+        )
+    ]
+    products.sort(key=lambda one: (-one.product, one.term))
+    return tuple(products)
 
 
 def _hit(live: LiveSegment, found: Found, at: int) -> Hit:

@@ -26,7 +26,8 @@ from .store import TEMPORARY, names_in
 from .tombstones import read_tombstones
 
 _OWN_FILES = {MANIFEST, JOURNAL, LOCK, HOLDER}
-_OWN_NAMES = _OWN_FILES | {SEGMENTS, TOMBSTONES}
+#: `queue` is the service's: writes that it has accepted and not yet committed.
+_OWN_NAMES = _OWN_FILES | {SEGMENTS, TOMBSTONES, "queue"}
 
 
 @dataclass(frozen=True, slots=True)

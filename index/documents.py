@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from io import RawIOBase
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -138,6 +138,8 @@ class Documents:
         self.schema: pa.Schema = reader.schema
         self._starts = [0, *accumulate(batch.num_rows for batch in self._batches)]
         self._ids = [_strings(batch.column(0)) for batch in self._batches]
+        self._titles = [_strings(batch.column(1)) for batch in self._batches]
+        self._texts = [_strings(batch.column(2), "q") for batch in self._batches]
         self._addresses: tuple[IntArray, IntArray] | None = None
 
     def __len__(self) -> int:
@@ -152,6 +154,17 @@ class Documents:
         """Return the batch a document is in, and its row there."""
         at = bisect_right(self._starts, ordinal) - 1
         return self._batches[at], ordinal - self._starts[at]
+
+    def strings(self, ordinal: int) -> tuple[str, str, str]:
+        """Return id, title and text of a document."""
+        at = bisect_right(self._starts, ordinal) - 1
+        row = ordinal - self._starts[at]
+        # Through the buffers: Arrow's scalars take several times as long.
+        return (
+            _string(self._ids[at], row),
+            _string(self._titles[at], row),
+            _string(self._texts[at], row),
+        )
 
     def ids(self, ordinals: IntArray) -> list[str]:
         """Return the ids of the given documents, in that order."""
@@ -191,12 +204,20 @@ class Documents:
         return found
 
 
-def _strings(column: Any) -> tuple[memoryview, memoryview]:
-    """Return the offsets and the bytes of a column of strings; offsets from the column's start."""
+def _string(strings: tuple[memoryview, memoryview], row: int) -> str:
+    offsets, data = strings
+    return str(data[offsets[row] : offsets[row + 1]], "utf-8")
+
+
+def _strings(column: Any, width: Literal["i", "q"] = "i") -> tuple[memoryview, memoryview]:
+    """Return the offsets and the bytes of a column of strings; offsets from the column's start.
+
+    `width` is that of the offsets: "i" in columns of strings, "q" in those of large strings.
+    """
     _, offsets, data = column.buffers()
     if not len(column):
         return memoryview(b""), memoryview(b"")
-    bounds = memoryview(offsets).cast("i")[column.offset : column.offset + len(column) + 1]
+    bounds = memoryview(offsets).cast(width)[column.offset : column.offset + len(column) + 1]
     return bounds, memoryview(data if data is not None else b"")
 
 

@@ -24,6 +24,7 @@ from .calibration import Calibration, calibrate_in, keep_calibrated
 from .columns import FieldType
 from .given import as_document
 from .ingest import Action, Ingest
+from .merge import Which
 from .query import Query, to_vectors
 from .reader import Reader
 from .settings import IndexSettings
@@ -177,11 +178,13 @@ class Index(Reader):
         self.commit()
         return found
 
-    def merge(self, *, blocks: bool | BlockSettings | None = None) -> int:
+    def merge(self, which: Which = "all", *, blocks: bool | BlockSettings | None = None) -> int:
         """Rewrite all segments as one without deleted documents; return the generation.
 
         Commits first. The deleted documents' text is then gone from the disk. `blocks` says
         whether the index has blocks from now on, None that this stays as it is.
+        With "auto" only what the policy of `index/merge.py` wants is rewritten, which keeps a
+        growing index quick.
         """
         self.commit()
         transaction = self._writable()
@@ -191,7 +194,7 @@ class Index(Reader):
                 self._settings = replace(self._settings, blocks=wanted)
                 kept = None if wanted is None else wanted.to_json()
                 transaction.settings = {**transaction.settings, BLOCKS: kept}
-            transaction.merge("all")
+            transaction.merge(which)
             keep_calibrated(transaction)
         except BaseException:
             self.rollback()

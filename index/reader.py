@@ -22,7 +22,7 @@ from .planner import Path, choose
 from .query import Query, is_sound, to_vectors
 from .search import Found, search, search_many
 from .settings import IndexSettings
-from .store import Store
+from .store import Snapshot, Store
 from .view import View
 
 if TYPE_CHECKING:
@@ -53,6 +53,16 @@ class Reader:
     def generation(self) -> int:
         """The number of the commit this object reads."""
         return self._view.snapshot.generation
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The commit this object reads: its segments, metadata fields and manifest."""
+        return self._view.snapshot
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the index knows what recall costs, and searches approximately by default."""
+        return self._view.calibration is not None
 
     @property
     def encoder(self) -> Encoder:
@@ -115,8 +125,9 @@ class Reader:
             knobs=knobs,
             blocks=view.has_blocks,
         )
-        found = search(view.snapshot.segments, self.vector(query), k, allowed, asked)
-        return _result(view, found, started)
+        vector = self.vector(query)
+        found = search(view.snapshot.segments, vector, k, allowed, asked)
+        return self._result(view, found, vector, started)
 
     def search_batch(
         self,
@@ -150,7 +161,8 @@ class Reader:
         vectors = to_vectors(queries, lambda: self.encoder, threads=threads)
         started = time.perf_counter()
         found = search_many(view.snapshot.segments, vectors, k, allowed, threads, asked)
-        return [_result(view, one, started) for one in found]
+        pairs = zip(vectors, found, strict=True)
+        return [self._result(view, one, vector, started) for vector, one in pairs]
 
     def explain(self, query: Query, document_id: str) -> Explanation | None:
         """Return the terms that the query and the document share, largest product first.
@@ -195,10 +207,14 @@ class Reader:
         started = time.perf_counter()
         view = self._view
         segments, allowed = view.snapshot.segments, view.allowed(filter)
-        found = find_like(
-            segments, document_id, k, lambda vector, n: search(segments, vector, n, allowed)
-        )
-        return _result(view, found, started)
+        asked: list[SparseVector] = []
+
+        def find(vector: SparseVector, n: int) -> Found:
+            asked.append(vector)
+            return search(segments, vector, n, allowed)
+
+        found = find_like(segments, document_id, k, find)
+        return self._result(view, found, asked[0], started)
 
     def own_vector(self, document_id: str) -> SparseVector:
         """Return the vector that `more_like` searches for. Raises DataError for an unknown id."""
@@ -243,6 +259,14 @@ class Reader:
         self._view = View(self._store.snapshot())
         return self.generation
 
+    def _result(
+        self, view: View, found: Found, vector: SparseVector, started: float
+    ) -> SearchResult:
+        took = time.perf_counter() - started
+        stats = SearchStats(found.postings, found.scored, took * 1e6, found.blocks)
+        answer = Answer(view.snapshot.segments, found, vector, self.token)
+        return SearchResult(answer, found.path, took * 1e3, stats)
+
     def _load(self, side: str) -> Encoder:
         name = self._settings.encoder_name
         if name is None:
@@ -261,9 +285,3 @@ class Reader:
                 hint="give the folder of the right model with --model, or index again",
             )
         return encoder
-
-
-def _result(view: View, found: Found, started: float) -> SearchResult:
-    took = time.perf_counter() - started
-    stats = SearchStats(found.postings, found.scored, took * 1e6, found.blocks)
-    return SearchResult(Answer(view.snapshot.segments, found), found.path, took * 1e3, stats)

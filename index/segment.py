@@ -233,13 +233,11 @@ class Segment:
 
     def document(self, ordinal: int) -> Document:
         """Return a document with its title, text and metadata, by ordinal."""
+        identity, title, text = self._documents.strings(ordinal)
+        if not self.fields:
+            return Document(identity, title, text, {})
         batch, row = self._documents.place(ordinal)
-        return Document(
-            batch.column(0)[row].as_py(),
-            batch.column(1)[row].as_py(),
-            batch.column(2)[row].as_py(),
-            self.fields.row_fields(batch, row),
-        )
+        return Document(identity, title, text, self.fields.row_fields(batch, row))
 
     def spans(self, ordinal: int) -> list[Span] | None:
         """Return the passages of a document, by ordinal; None if the index has no passages."""

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from lsr import (
     __version__,
     cli_bench,
+    cli_bench_http,
     cli_documents,
     cli_encode,
     cli_eval,
@@ -20,6 +21,7 @@ from lsr import (
     cli_index,
     cli_lsr_benchmark,
     cli_search,
+    cli_serve,
     cli_tools,
 )
 from lsr.cli_session import Session
@@ -132,6 +134,9 @@ app = typer.Typer(
 config = typer.Typer(
     cls=Group, help="Show the settings.", no_args_is_help=True, rich_markup_mode=None
 )
+keys = typer.Typer(
+    cls=Group, help="API keys of the service.", no_args_is_help=True, rich_markup_mode=None
+)
 bench = typer.Typer(cls=Group, help="Measure speed.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -168,6 +173,7 @@ app.command("delete")(cli_documents.delete)
 app.command("get")(cli_documents.get)
 app.command("search")(cli_search.search)
 app.command("explain")(cli_search.explain)
+app.command("serve")(cli_serve.serve)
 app.command("encode")(cli_encode.encode)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
@@ -182,13 +188,18 @@ app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)
 app.command("demo")(cli_tools.demo)
 config.command("show")(cli_tools.config_show)
+keys.command("add")(cli_serve.keys_add)
+keys.command("list")(cli_serve.keys_list)
+keys.command("remove")(cli_serve.keys_remove)
 bench.command("encode")(cli_bench.encode)
 bench.command("search")(cli_bench.search)
+bench.command("http")(cli_bench_http.http)
 bench.command("lsr-benchmark")(cli_lsr_benchmark.lsr_benchmark)
 # A callback makes typer keep a group of one command a group.
 config.callback()(lambda: None)
 bench.callback()(lambda: None)
 app.add_typer(config, name="config")
+app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from lsr.cli_remote import Remote, RemoteLimits, search_remote
 from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session, written
 from lsr.errors import ConfigError, DataError, LsrError
 from lsr.output import Output, is_lively, plain
@@ -41,7 +42,9 @@ Vector = Annotated[
 
 def search(
     ctx: typer.Context,
-    directory: IndexDir,
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Folder of the index, or http://HOST:PORT/NAME.")
+    ],
     query: Annotated[
         list[str] | None, typer.Argument(metavar="[QUERY...]", help="What to look for.")
     ] = None,
@@ -87,6 +90,14 @@ def search(
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
     settings = session(ctx).settings(k=k, threads=threads)
+    if directory.startswith(("http://", "https://")):
+        if queries is not None or model is not None:
+            raise ConfigError("a service takes neither --queries nor --model; search a folder")
+        wanted = None if vector else text or None
+        remote = Remote(wanted, _given_vector(text) if vector else None, like)
+        limits = RemoteLimits(settings.k, filter, fields, exact, recall)
+        search_remote(session(ctx).output, directory, remote, limits, json=json)
+        return
     from lsr.index.index import Index
 
     index = Index.open(directory, encoder=model, verify=settings.verify)
@@ -165,9 +176,17 @@ def show_hits(output: Output, index: Index, query: str, k: int) -> None:
 
 
 def _parsed_vector(text: str) -> SparseVector | dict[str, float]:
-    import json
-
     from lsr.sparse import SparseVectors
+
+    found = _given_vector(text)
+    if all(key.isascii() and key.isdigit() for key in found):
+        row = {int(key): weight for key, weight in found.items()}
+        return SparseVectors.from_dicts([row], vocab_size=2**32 - 1)[0]
+    return found
+
+
+def _given_vector(text: str) -> dict[str, float]:
+    import json
 
     try:
         found = json.loads(text)
@@ -182,9 +201,6 @@ def _parsed_vector(text: str) -> SparseVector | dict[str, float]:
         raise DataError(
             "the query is not an object of weights", hint="write a vector like '{\"17\": 1.2}'"
         )
-    if all(key.isascii() and key.isdigit() for key in found):
-        row = {int(key): weight for key, weight in found.items()}
-        return SparseVectors.from_dicts([row], vocab_size=2**32 - 1)[0]
     return found
 
 

@@ -17,7 +17,7 @@ from lsr.errors import ConfigError
 FILE_NAME = "lsr.toml"
 PREFIX = "LSR_"
 #: Variables that start with LSR_ and are switches of their own, not settings.
-OTHER_VARIABLES = frozenset({"LSR_DEBUG", "LSR_SHARED"})
+OTHER_VARIABLES = frozenset({"LSR_DEBUG", "LSR_KEY", "LSR_SHARED"})
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 
@@ -37,6 +37,62 @@ class PassageDefaults:
     overlap: int = field(
         default=40, metadata=_about("how many of them the next passage repeats", least=0)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How `lsr serve` listens, what it lets in and how long a request may take."""
+
+    host: str = field(default="127.0.0.1", metadata=_about("address to listen on"))
+    port: int = field(default=8321, metadata=_about("port to listen on; 0 takes a free one"))
+    workers: int | None = field(
+        default=None, metadata=_about("processes that search; none means one a core", least=1)
+    )
+    threads: int | None = field(
+        default=None, metadata=_about("threads that search in each of them", least=1)
+    )
+    keys: Path | None = field(
+        default=None, metadata=_about("file of API keys; none means no keys, writes from here only")
+    )
+    read_only: bool = field(default=False, metadata=_about("take no documents"))
+    page: bool = field(default=True, metadata=_about("show the search page at /"))
+    cors: str = field(default="", metadata=_about("origins whose pages may ask, with blanks"))
+    names: str = field(default="", metadata=_about("host names that requests may use, with blanks"))
+    max_limit: int = field(default=1000, metadata=_about("most hits of one answer", least=1))
+    max_depth: int = field(default=10_000, metadata=_about("deepest hit of any page", least=1))
+    max_query: int = field(
+        default=10_000, metadata=_about("longest query, in characters or in terms", least=1)
+    )
+    max_batch: int = field(
+        default=100, metadata=_about("most queries, or texts to encode, of one request", least=1)
+    )
+    max_lines: int = field(
+        default=10_000, metadata=_about("most documents of one request", least=1)
+    )
+    max_line: int = field(default=1_000_000, metadata=_about("longest document line", size=True))
+    max_body: int = field(default=10_000_000, metadata=_about("largest request", size=True))
+    max_in_flight: int = field(
+        default=64, metadata=_about("requests a process takes at a time; more get 429", least=1)
+    )
+    max_queue: int = field(
+        default=100_000_000, metadata=_about("documents that may wait to be indexed", size=True)
+    )
+    timeout_ms: int = field(
+        default=5000, metadata=_about("the longest that a search may take", least=1)
+    )
+    body_seconds: int = field(
+        default=30, metadata=_about("the longest that a request may take to arrive", least=1)
+    )
+    wait_seconds: int = field(
+        default=60, metadata=_about("the longest that commit=wait waits", least=1)
+    )
+    commit_ms: int = field(
+        default=1000, metadata=_about("how long documents may wait for their commit", least=0)
+    )
+    refresh_ms: int = field(
+        default=200, metadata=_about("how often a process looks for new commits", least=10)
+    )
+    access_log: bool = field(default=True, metadata=_about("a line of JSON for each request"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +123,7 @@ class Settings:
         default=True, metadata=_about("check the checksums when an index is opened")
     )
     passages: PassageDefaults = field(default_factory=PassageDefaults)
+    serve: ServeSettings = field(default_factory=ServeSettings)
 
 
 class Loaded(NamedTuple):

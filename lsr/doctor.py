@@ -19,7 +19,7 @@ Status = Literal["ok", "note", "broken"]
 
 _CORE = (
     "numpy", "numba", "pyarrow", "tokenizers", "safetensors", "torch", "transformers", "scipy",
-    "ir-datasets", "ir-measures", "faiss-cpu", "fastapi",
+    "ir-datasets", "ir-measures", "faiss-cpu", "httpx2",
 )  # fmt: skip
 _OPTIONAL = {
     "sentence-transformers": "the peer of lsr bench encode",

@@ -81,7 +81,8 @@ class Found(Protocol):
 
     def ids(self) -> list[str]: ...  # noqa: D102
     def scores(self) -> list[float]: ...  # noqa: D102
-    def hits(self) -> tuple[Hit, ...]: ...  # noqa: D102
+    def hits(self, start: int = 0, stop: int | None = None) -> tuple[Hit, ...]: ...  # noqa: D102
+    def why(self, at: int) -> tuple[TermProduct, ...]: ...  # noqa: D102
 
 
 class SearchResult(Sequence[Hit]):
@@ -131,6 +132,20 @@ class SearchResult(Sequence[Hit]):
         if self._hits is None and self._found is not None:
             return self._found.scores()
         return [hit.score for hit in self.hits]
+
+    def page(self, start: int, stop: int) -> tuple[Hit, ...]:
+        """Return the hits from `start` to `stop` (exclusive); only their documents are read."""
+        if self._hits is None and self._found is not None:
+            return self._found.hits(start, stop)
+        return self.hits[start:stop]
+
+    def why(self, at: int) -> tuple[TermProduct, ...]:
+        """Return the terms that the query shares with the hit at that place, largest first.
+
+        As the search saw the document, whatever was committed since; empty when the result did
+        not come from an index.
+        """
+        return () if self._found is None else self._found.why(at)
 
     def __len__(self) -> int:
         return len(self.scores)

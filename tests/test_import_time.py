@@ -47,7 +47,8 @@ def test_import_lsr_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "--version", "search --help", "index --help", "eval --help"]
+    "command",
+    ["--help", "--version", "search --help", "index --help", "eval --help", "serve --help"],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     code = (
@@ -94,3 +95,8 @@ def test_a_search_with_the_bundled_encoder_loads_no_torch(tmp_path: Path) -> Non
     )
     subprocess.run([sys.executable, "-c", make], check=True, capture_output=True)
     assert loaded_after(code).isdisjoint({"torch", "transformers", "scipy", "pandas", "faiss"})
+
+
+def test_the_client_of_the_service_loads_no_fastapi() -> None:
+    loaded = loaded_after("from lsr.service.client import Client; Client('http://127.0.0.1:1')")
+    assert loaded.isdisjoint({"fastapi", "torch", "transformers", "pyarrow", "numba"})
