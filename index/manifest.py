@@ -63,7 +63,7 @@ def seal(content: Mapping[str, Any]) -> bytes:
     """Return JSON that ends in its own checksum; the same content gives the same bytes.
 
     >>> unseal(seal({"format": FORMAT}), Path("x.json"))
-    {'format': 2}
+    {'format': 3}
     """
     body = _dump(content)
     return body[:-1] + b',"checksum":"%s"}\n' % xxh3_64_hexdigest(body).encode()
