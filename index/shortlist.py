@@ -35,9 +35,10 @@ from .windows import BLOCK, RECORD, TIER_CODES, TIERS
 #: Eight sums are looked at together: a one in each, and all their bits but the highest.
 _ONES, _LOW_BITS = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
 
-#: Accumulators are uint8 and stop at 255; the length of the vector of bounds is so many units
-#: where little is read. Where more is, sums are larger, and the units with them.
-LEVELS, FEWER_LEVELS, LITTLE = np.float32(120), np.float32(60), np.float32(0.15)
+#: Accumulators are uint8 and stop at 255. The length of the vector of bounds is so many units;
+#: fewer, if else all that is read of the terms would add up to more than MOST: the best rows have
+#: some two thirds of that.
+LEVELS, MOST = np.float32(120), np.float32(370)
 
 
 @kernel
@@ -55,17 +56,23 @@ def _bounds(lists: Lists, query: Query, n_terms: int, work: Work) -> Any:
 
 
 @kernel
-def _leasts(lists: Lists, n_terms: int, n_rows: int, least: np.float32, work: Work) -> None:
+def _leasts(lists: Lists, n_terms: int, n_rows: int, least: np.float32, work: Work) -> Any:
     """Put into `bounds` what a posting of each term has to add to be read.
 
-    That is `least` times the root of the share of rows that have the term.
+    That is `least` times the root of the share of rows that have the term. Return the sum of the
+    bounds of the terms that are read.
     """
+    total = np.float32(0)
     for at in range(n_terms):
         length = np.int64(0)
         for place in range(at, n_terms * (lists.windows.shape[0] - 1), n_terms):
             if work.found[place] >= 0:
                 length += length_of(lists.records, work.found[place])
-        work.bounds[at] = least * np.sqrt(np.float32(length) / np.float32(n_rows))
+        enough = least * np.sqrt(np.float32(length) / np.float32(n_rows))
+        if work.bounds[at] >= enough:
+            total += work.bounds[at]
+        work.bounds[at] = enough
+    return total
 
 
 @kernel
@@ -205,9 +212,8 @@ def _list(
     length = _bounds(lists, query, n_terms, work)
     if not length > 0:
         return 0
-    _leasts(lists, n_terms, rows.indptr.shape[0] - 1, cutoff * length, work)
-    levels = FEWER_LEVELS + (LEVELS - FEWER_LEVELS) * min(cutoff / LITTLE, np.float32(1))
-    unit = length / levels
+    total = _leasts(lists, n_terms, rows.indptr.shape[0] - 1, cutoff * length, work)
+    unit = max(length / LEVELS, total / MOST)
     work.histogram[:] = 0
     floor: Any = np.int64(0)
     above: Any = np.int64(0)
