@@ -129,5 +129,5 @@ def test_every_file_of_kernels_renews_the_cache_of_the_others() -> None:
 
     folder = Path(jit.__file__).parent
     files = {path.stem for path in folder.glob("*.py") if "@kernel" in path.read_text("utf-8")}
-    constants = {"jit", "windows", "arguments"}
+    constants = {"jit", "windows", "arguments", "blocks"}
     assert set(jit.SOURCES) == files | constants
