@@ -34,6 +34,7 @@ class RemoteLimits(NamedTuple):
     fields: str | None
     exact: bool
     recall: float | None
+    path: str | None
 
 
 def search_remote(
@@ -55,6 +56,7 @@ def search_remote(
             fields=["title", *names] if names else None,
             exact=limits.exact,
             recall=limits.recall,
+            path=limits.path,
             highlight=True,
             explain=True,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -24,6 +24,10 @@ _TERMS_SHOWN = 6
 _BATCH = 1024
 
 
+#: As `index.planner.Path`, which costs an import.
+Way = Literal["exact", "accumulate", "blocks"]
+
+
 class Asking(NamedTuple):
     """How many queries are asked: the options of `search_batch`."""
 
@@ -31,6 +35,7 @@ class Asking(NamedTuple):
     filter: str | None
     exact: bool
     recall: float | None
+    path: Way | None
     threads: int | None
 
 
@@ -70,6 +75,10 @@ def search(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Share of the best to find; default 0.99."),
     ] = None,
+    path: Annotated[
+        Way | None,
+        typer.Option(help="Insist on a way through the index; the default is the cheapest."),
+    ] = None,
     model: Model = None,
     threads: Threads = None,
     json: Json = False,
@@ -85,8 +94,8 @@ def search(
     text = " ".join(query or [])
     if query and not text.strip():
         raise ConfigError("the query is empty")
-    if like is not None and (exact or recall is not None):
-        raise ConfigError("--like is always exact; leave out --exact and --recall")
+    if like is not None and (exact or recall is not None or path is not None):
+        raise ConfigError("--like is always exact; leave out --exact, --recall and --path")
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
     settings = session(ctx).settings(k=k, threads=threads)
@@ -95,14 +104,14 @@ def search(
             raise ConfigError("a service takes neither --queries nor --model; search a folder")
         wanted = None if vector else text or None
         remote = Remote(wanted, _given_vector(text) if vector else None, like)
-        limits = RemoteLimits(settings.k, filter, fields, exact, recall)
+        limits = RemoteLimits(settings.k, filter, fields, exact, recall, path)
         search_remote(session(ctx).output, directory, remote, limits, json=json)
         return
     from lsr.index.index import Index
 
     index = Index.open(directory, encoder=model, verify=settings.verify)
     if queries is not None:
-        asking = Asking(settings.k, filter, exact, recall, settings.threads)
+        asking = Asking(settings.k, filter, exact, recall, path, settings.threads)
         _search_many(session(ctx), index, queries, asking, run, tag)
         return
     if like is not None:
@@ -110,7 +119,9 @@ def search(
         asked = index.own_vector(like)
     else:
         asked = index.vector(_parsed_vector(text) if vector else text)
-        result = index.search(asked, k=settings.k, filter=filter, exact=exact, recall=recall)
+        result = index.search(
+            asked, k=settings.k, filter=filter, exact=exact, recall=recall, path=path
+        )
     why = [index.explain(asked, hit.id) for hit in result]
     names = None if fields is None else [name.strip() for name in fields.split(",")]
     _check_fields(index, names)

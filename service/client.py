@@ -126,13 +126,15 @@ class Client:
         explain: bool = False,
         exact: bool = False,
         recall: float | None = None,
+        path: str | None = None,
         timeout_ms: int | None = None,
     ) -> SearchResponse:
         """Return the hits of a search, best first; of query, vector and like give one."""
         asked = {
             "query": query, "vector": vector, "like": like, "limit": limit, "offset": offset,
             "depth": depth, "filter": filter, "fields": fields, "highlight": highlight,
-            "explain": explain, "exact": exact, "recall": recall, "timeout_ms": timeout_ms,
+            "explain": explain, "exact": exact, "recall": recall, "path": path,
+            "timeout_ms": timeout_ms,
         }  # fmt: skip
         body = {name: value for name, value in asked.items() if value is not None}
         return self._post(f"{_path(index)}/search", body, SearchResponse)

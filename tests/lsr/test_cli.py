@@ -54,6 +54,7 @@ def test_every_command_explains_itself(cli: Any, command: str) -> None:
         ["search", "d", "q", "-k", "0"],
         ["search", "d", "q", "-k", "ten"],
         ["search", "d", "q", "--bogus"],
+        ["search", "d", "q", "--path", "scan"],
         ["encode", "x", "--side", "left"],
         ["search", "d"],
         ["search", "d", " "],

@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from lsr import cli_search
+from lsr.index import planner
 
 
 def test_a_hit_shows_rank_score_id_title_snippet_and_terms(cli: Any, animals: Path) -> None:
@@ -38,6 +39,21 @@ def test_json_says_the_same_and_more(cli: Any, animals: Path) -> None:
     start, end = best["highlights"][0]
     assert best["snippet"][start:end] == "Cats"
     assert math.isclose(sum(term["product"] for term in best["terms"]), best["score"], rel_tol=1e-5)
+
+
+def test_every_way_finds_the_same_in_a_small_index(cli: Any, animals: Path) -> None:
+    best = cli("search", animals, "cats", "--json").json()["hits"]
+    for path in get_args(cli_search.Way):
+        assert cli("search", animals, "cats", "--json", "--path", path).json()["hits"] == best
+    assert get_args(cli_search.Way) == get_args(planner.Path) == planner.PATHS
+
+
+def test_a_search_for_neighbours_or_for_the_best_takes_no_other_way(
+    cli: Any, animals: Path
+) -> None:
+    for asked in (("--like", "a", "--path", "exact"), ("cats", "--exact", "--path", "blocks")):
+        found = cli("search", animals, *asked)
+        assert found.code == 2 and "path" in found.err
 
 
 def test_filters_and_fields(cli: Any, animals: Path) -> None:
