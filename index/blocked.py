@@ -15,6 +15,7 @@ from lsr.errors import IndexFormatError
 from .best_first import BATCH, LEVELS, Room, Rows, best_first
 from .blocks import Blocks
 from .knobs import BlockKnobs
+from .scratch import arguments_of
 from .searchable import Live, Searchable
 from .windows import frozen
 
@@ -32,13 +33,7 @@ class _Prepared(NamedTuple):
 _local = threading.local()
 _prepared: WeakKeyDictionary[Searchable, _Prepared] = WeakKeyDictionary()
 _ALL = frozen(np.zeros(0, np.bool_))
-_NO_DOCUMENTS = frozen(np.zeros(0, np.uint32))
 _NO_ROWS = frozen(np.zeros(0, np.int64))
-
-
-def has_blocks(segment: Searchable) -> bool:
-    """Return whether the segment has blocks."""
-    return segment.blocks is not None
 
 
 def search_blocks(
@@ -86,15 +81,15 @@ def _prepare(segment: Searchable) -> _Prepared:
             raise ValueError(f"{segment!r} has no blocks")
         blocks = Blocks(*(frozen(array) for array in segment.blocks))
         _check(segment, blocks)
-        documents, document_rows = segment.row_document, segment.document_rows
-        indptr, terms, weights = (frozen(array) for array in segment.forward)
+        document_rows = segment.document_rows
+        whole = arguments_of(segment).rows
         rows = Rows(
-            indptr,
-            terms,
-            weights,
-            _NO_DOCUMENTS if documents is None else frozen(documents),
-            _NO_ROWS if document_rows is None else frozen(document_rows),
-            frozen(segment.id_rank),
+            whole.indptr,
+            whole.terms,
+            whole.weights,
+            whole.documents,
+            _NO_ROWS if document_rows is None else frozen(document_rows, np.int64),
+            whole.id_rank,
         )
         longest = int(np.diff(blocks.parts[blocks.lists]).max(initial=0))
         largest = int(np.diff(blocks.starts).max(initial=0))

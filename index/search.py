@@ -276,37 +276,16 @@ def _accumulate(
         out = [_ALL if mask is None else frozen(mask, np.bool_) for mask in (live.deleted, keep)]
         masks = table_of(out)
     scratch.make_work(arguments, n_terms)
-    room = 2 * k + SPARE
+    given = *arguments[:2], masks, *arguments[2:5]
+    asked = n_terms, k, at, 2 * k + SPARE, threshold
     if knobs is not None and live.segment.n_rows >= knobs.small:
         wanted = knobs.candidates(k)
         scratch.make_shortlist(wanted)
-        size = _engine.kernels.shortlist(
-            *arguments[:2],
-            masks,
-            *arguments[2:5],
-            scratch.table(),
-            n_terms,
-            k,
-            at,
-            room,
-            threshold,
-            knobs.cutoff,
-            wanted,
-        )
+        size = _engine.kernels.shortlist(*given, scratch.table(), *asked, knobs.cutoff, wanted)
         if size >= k or size < 0 or threshold > TINY:
             return size, "accumulate"
         # Too little was read to find k documents; whoever asks for k and has them gets them.
-    size = _engine.kernels.accumulate(
-        *arguments[:2],
-        masks,
-        *arguments[2:5],
-        scratch.table(),
-        n_terms,
-        k,
-        at,
-        room,
-        threshold,
-    )
+    size = _engine.kernels.accumulate(*given, scratch.table(), *asked)
     return size, "exact"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from lsr.service.bodies import read_body
+from lsr.service.problems import Problem
 from lsr.service.schemas import ProblemDetails
 
 SEARCH = "/v1/indexes/shop/search"
@@ -156,17 +159,19 @@ def test_hostile_bodies_are_refused(api: TestClient, path: str, body: bytes) -> 
     assert len(answer.content) < 20_000
 
 
-def test_a_body_above_the_limit_is_not_read(api: TestClient) -> None:
+def test_a_body_above_the_limit_is_refused_before_it_is_read(api: TestClient) -> None:
     problem(api.post(SEARCH, content=b'"' + b"x" * 1_100_000 + b'"', headers=JSON), 413)
-    sent = []
+    problem(api.post("/v1/indexes/shop/documents", content=b"x" * 12_000_000, headers=LINES), 413)
+    asked = 0
 
-    def endless() -> Any:
-        for _ in range(120):
-            sent.append(1)
-            yield b"x" * 100_000
+    async def endless() -> Any:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
 
-    answer = api.post("/v1/indexes/shop/documents", content=endless(), headers=LINES)
-    problem(answer, 413)
+    with pytest.raises(Problem, match="larger than 1,000,000 bytes"):
+        asyncio.run(read_body(endless, 1_000_000, 10.0))
+    assert asked == 11
 
 
 @pytest.mark.parametrize(
