@@ -150,6 +150,6 @@ def need_extra() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"the service needs {', '.join(missing)}, which is not installed",
+            f"the service needs what is not installed: {', '.join(missing)}",
             hint="pip install 'lsr-engine[serve]'",
         )
