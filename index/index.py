@@ -290,8 +290,10 @@ class Index(Reader):
         except BaseException:
             self.rollback()
             raise
-        self._settings = replace(self._settings, legs=leg_settings(transaction.settings))
-        return self.commit()
+        generation = self.commit()
+        legs = leg_settings(self.snapshot.manifest.settings)
+        self._settings = replace(self._settings, legs=legs)
+        return generation
 
     def _write(
         self,
