@@ -18,7 +18,7 @@ from .answer import Answer, explanation
 from .info import IndexInfo, describe
 from .knobs import Knobs
 from .leg_answer import leg_result, refuse_sparse_options
-from .legs import SPARSE, Allowed, Leg, leg_settings
+from .legs import SPARSE, Allowed, LegSearcher
 from .neighbours import find_like, own_vector, score_documents
 from .planner import Path, choose
 from .query import Query, is_sound, to_vectors
@@ -197,7 +197,7 @@ class Reader:
         if chosen == SPARSE:
             return explanation(where[0], where[1], self.vector(query), self.token)
         number = next(at for at, live in enumerate(view.snapshot.segments) if live is where[0])
-        searcher = view.searcher(self._leg(chosen))
+        searcher = self._searcher(view, chosen)
         [score] = searcher.score(query, np.array([number]), np.array([where[1]])).tolist()
         return Explanation(document_id, score, searcher.explain(query, number, where[1]))
 
@@ -288,12 +288,17 @@ class Reader:
     @property
     def legs(self) -> tuple[str, ...]:
         """The names of the legs, each of which is a mode to search in."""
-        return tuple(leg_settings(self._view.snapshot.manifest.settings))
+        return self._view.legs
+
+    def searcher(self, mode: str) -> LegSearcher:
+        """Return what searches a leg other than `sparse` of the commit that this object reads."""
+        self._mode(mode)
+        return self._searcher(self._view, mode)
 
     def _mode(self, mode: str | None) -> str:
         """Return the leg to search: the one that is named, or `sparse`, or the first."""
-        legs = leg_settings(self._view.snapshot.manifest.settings)
-        chosen = mode or (SPARSE if SPARSE in legs else next(iter(legs)))
+        legs = self._view.legs
+        chosen = mode or (SPARSE if SPARSE in legs else legs[0])
         if chosen not in legs:
             raise ConfigError(
                 f"mode is {chosen!r}; this index has {', '.join(legs)}",
@@ -301,8 +306,8 @@ class Reader:
             )
         return chosen
 
-    def _leg(self, name: str) -> Leg:
-        return self._store.legs(self._view.snapshot.manifest.settings)[name]
+    def _searcher(self, view: View, name: str) -> LegSearcher:
+        return view.searcher(name, lambda: self._store.legs(view.snapshot.manifest.settings))
 
     def _leg_result(
         self,
@@ -317,7 +322,7 @@ class Reader:
         """Return what a leg finds for each query."""
         if k < 1:
             raise ConfigError(f"k is {k}; it must be at least 1")
-        searcher = view.searcher(self._leg(name))
+        searcher = self._searcher(view, name)
         if len(queries) == 1:
             found = [searcher.search(queries[0], k, allowed)]
         else:
