@@ -4,8 +4,8 @@
 
 FOLDER are BEIR folders; their documents are shuffled together. Queries are runs of 2 to 12 words
 of documents. Both engines analyse the text of a query, score exactly and give ids, in one thread;
-bm25s has its numba backend, and its compilation is not counted. Rounds go through all queries, and each
-query through both engines, one after the other, so that other work of the machine meets both.
+bm25s has its numba backend, and its compilation is not counted. Rounds go through all queries, and
+each query through both engines, one after the other, so that other work of the machine meets both.
 Of each query the least time of the rounds counts; medians and means over the queries are printed.
 """
 
