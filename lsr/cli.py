@@ -19,6 +19,7 @@ from lsr import (
     cli_eval,
     cli_formats,
     cli_index,
+    cli_legs,
     cli_lsr_benchmark,
     cli_search,
     cli_serve,
@@ -177,6 +178,7 @@ app.command("serve")(cli_serve.serve)
 app.command("encode")(cli_encode.encode)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
+app.command("legs")(cli_legs.legs)
 app.command("merge")(cli_documents.merge)
 app.command("calibrate")(cli_documents.calibrate)
 app.command("export")(cli_formats.export)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from lsr.cli_legs import Mode
 from lsr.cli_remote import Remote, RemoteLimits, search_remote
 from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session, written
 from lsr.errors import ConfigError, DataError, LsrError
@@ -17,7 +18,7 @@ from lsr.output import Output, is_lively, plain
 if TYPE_CHECKING:
     from lsr.index.index import Index
     from lsr.sparse import SparseVector
-    from lsr.types import Explanation, Hit, SearchResult
+    from lsr.types import Hit, SearchResult, TermProduct
 
 _BOLD, _END = "\x1b[1m", "\x1b[22m"
 _TERMS_SHOWN = 6
@@ -36,6 +37,7 @@ class Asking(NamedTuple):
     exact: bool
     recall: float | None
     path: Way | None
+    mode: str | None
     threads: int | None
 
 
@@ -79,6 +81,12 @@ def search(
         Way | None,
         typer.Option(help="Insist on a way through the index; the default is the cheapest."),
     ] = None,
+    mode: Mode = None,
+    offset: Annotated[int, typer.Option(min=0, help="Hits to leave out before the first.")] = 0,
+    depth: Annotated[
+        int | None,
+        typer.Option(min=1, help="Hits to find before a page of them is cut; default offset + k."),
+    ] = None,
     model: Model = None,
     threads: Threads = None,
     json: Json = False,
@@ -98,10 +106,14 @@ def search(
         raise ConfigError("--like is always exact; leave out --exact, --recall and --path")
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
+    if queries is not None and (offset or depth is not None):
+        raise ConfigError("--offset and --depth cut a page of one answer; -k is for --queries")
     settings = session(ctx).settings(k=k, threads=threads)
     if directory.startswith(("http://", "https://")):
         if queries is not None or model is not None:
             raise ConfigError("a service takes neither --queries nor --model; search a folder")
+        if mode is not None or offset or depth is not None:
+            raise ConfigError("--mode, --offset and --depth are for a folder")
         wanted = None if vector else text or None
         remote = Remote(wanted, _given_vector(text) if vector else None, like)
         limits = RemoteLimits(settings.k, filter, fields, exact, recall, path)
@@ -111,22 +123,23 @@ def search(
 
     index = Index.open(directory, encoder=model, verify=settings.verify)
     if queries is not None:
-        asking = Asking(settings.k, filter, exact, recall, path, settings.threads)
+        asking = Asking(settings.k, filter, exact, recall, path, mode, settings.threads)
         _search_many(session(ctx), index, queries, asking, run, tag)
         return
+    deep = depth or offset + settings.k
     if like is not None:
-        result = index.more_like(like, k=settings.k, filter=filter)
-        asked = index.own_vector(like)
+        result = index.more_like(like, k=deep, filter=filter)
     else:
-        asked = index.vector(_parsed_vector(text) if vector else text)
         result = index.search(
-            asked, k=settings.k, filter=filter, exact=exact, recall=recall, path=path
-        )
-    why = [index.explain(asked, hit.id) for hit in result]
+            _parsed_vector(text) if vector else text,
+            k=deep, filter=filter, exact=exact, recall=recall, path=path, mode=mode,
+        )  # fmt: skip
+    page = result.page(offset, min(offset + settings.k, deep))
+    why = [result.why(hit.rank - 1) for hit in page]
     names = None if fields is None else [name.strip() for name in fields.split(",")]
     _check_fields(index, names)
     if json:
-        answers = [_as_json(hit, reason, names) for hit, reason in zip(result, why, strict=True)]
+        answers = [_as_json(hit, reason, names) for hit, reason in zip(page, why, strict=True)]
         session(ctx).output.json(
             {
                 "query": like or text,
@@ -136,7 +149,7 @@ def search(
             }
         )
     else:
-        _show(session(ctx).output, result, why, names or [])
+        _show(session(ctx).output, result, page, why, names or [])
 
 
 def explain(
@@ -145,6 +158,7 @@ def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY")],
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
     vector: Vector = False,
+    mode: Mode = None,
     model: Model = None,
     json: Json = False,
 ) -> None:
@@ -156,7 +170,7 @@ def explain(
     from lsr.index.index import Index
 
     index = Index.open(directory, encoder=model, verify=settings.verify)
-    found = index.explain(_parsed_vector(query) if vector else query, id)
+    found = index.explain(_parsed_vector(query) if vector else query, id, mode=mode)
     if found is None:
         raise LsrError(f"{directory} has no document {id!r}")
     output = session(ctx).output
@@ -181,9 +195,8 @@ def explain(
 
 def show_hits(output: Output, index: Index, query: str, k: int) -> None:
     """Search for `query` and write the hits as `lsr search` does."""
-    vector = index.vector(query)
-    result = index.search(vector, k=k)
-    _show(output, result, [index.explain(vector, hit.id) for hit in result], [])
+    result = index.search(query, k=k)
+    _show(output, result, result.hits, [result.why(at) for at in range(len(result))], [])
 
 
 def _parsed_vector(text: str) -> SparseVector | dict[str, float]:
@@ -228,32 +241,33 @@ def _check_fields(index: Index, names: Sequence[str] | None) -> None:
 def _show(
     output: Output,
     result: SearchResult,
-    why: Sequence[Explanation | None],
+    page: Sequence[Hit],
+    why: Sequence[Sequence[TermProduct]],
     fields: Sequence[str],
 ) -> None:
-    for hit, reason in zip(result, why, strict=True):
+    for hit, terms in zip(page, why, strict=True):
         title = f"  {output.strong(plain(hit.title))}" if hit.title else ""
         output.data(f"{hit.rank:>3}  {hit.score:8.4f}  {plain(hit.id)}{title}")
         for name in fields:
             if name in hit.fields:
                 output.data(f"     {name}: {plain(str(hit.fields[name]))}")
-        if snippet := _snippet(hit, reason):
+        if snippet := _snippet(hit, terms):
             output.data(f"     {snippet}")
-        if reason is not None and reason.terms:
+        if terms:
             shown = ", ".join(
-                f"{plain(term.token)} {term.product:.2f}" for term in reason.terms[:_TERMS_SHOWN]
+                f"{plain(term.token)} {term.product:.2f}" for term in terms[:_TERMS_SHOWN]
             )
-            more = len(reason.terms) - _TERMS_SHOWN
+            more = len(terms) - _TERMS_SHOWN
             output.data(f"     matched: {shown}" + (f" and {more} more" if more > 0 else ""))
-    if not result.hits:
-        output.note("no document matches")
+    if not page:
+        output.note("no document matches" if not len(result) else "the page is empty")
     output.detail(f"{len(result)} hits in {result.took_ms:.1f} ms, by way of {result.path}")
 
 
-def _snippet(hit: Hit, reason: Explanation | None) -> str:
+def _snippet(hit: Hit, terms: Sequence[TermProduct]) -> str:
     from lsr.snippet import make_snippet, render
 
-    tokens = {term.token: term.product for term in reason.terms} if reason else {}
+    tokens = {term.token: term.product for term in terms}
     text = hit.passage.text if hit.passage else hit.text
     # Neutralised before it is marked: one character for one, so that the marks stay right.
     snippet = make_snippet(plain(text), tokens)
@@ -262,17 +276,17 @@ def _snippet(hit: Hit, reason: Explanation | None) -> str:
 
 
 def _as_json(
-    hit: Hit, reason: Explanation | None, fields: Sequence[str] | None
+    hit: Hit, terms: Sequence[TermProduct], fields: Sequence[str] | None
 ) -> dict[str, object]:
     from lsr.snippet import make_snippet
 
-    terms = reason.terms if reason else ()
     text = hit.passage.text if hit.passage else hit.text
     snippet = make_snippet(text, {term.token: term.product for term in terms})
     chosen = hit.fields if fields is None else {n: hit.fields.get(n) for n in fields}
     return {
         "rank": hit.rank,
         "score": hit.score,
+        "legs": {name: found._asdict() for name, found in hit.legs.items()},
         "id": hit.id,
         "title": hit.title,
         "fields": dict(chosen),
