@@ -214,8 +214,12 @@ def _write_all(
 
 
 def _state(sources: Sequence[Source], settings: BuildSettings, at: _Position) -> dict[str, Any]:
-    names = [source.name for source in sources]
-    return {"sources": names, "action": settings.action, "position": asdict(at)}
+    return {
+        "sources": [source.name for source in sources],
+        "reading": [source.reading for source in sources],
+        "action": settings.action,
+        "position": asdict(at),
+    }
 
 
 def _begin(
@@ -241,5 +245,12 @@ def _begin(
             f"{', '.join(journal['sources'])}; this is {settings.action} of {', '.join(names)}",
             hint="resume with the same sources, or add --restart to begin again",
         )
+    for source, begun in zip(sources, journal.get("reading", ()), strict=False):
+        if source.reading != begun:
+            raise ConfigError(
+                f"the unfinished build here read {source.name} with {begun or 'defaults'}; "
+                f"this is with {source.reading or 'defaults'}",
+                hint="give the same options to go on, or add --restart to begin again",
+            )
     transaction.resume()
     return at
