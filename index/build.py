@@ -67,7 +67,8 @@ class BuildProgress:
     """How far a build is: documents written, of them in this run, seconds, and its source.
 
     `share` is how much of the source `source` (counted from 0) has been read, None if unknown.
-    `blocked` is the part of the work done on the blocks of a segment, which come last.
+    `blocked` is the part of the work done on the blocks of a segment, which come last but for
+    the calibration, of which `calibrated` is the part done.
     """
 
     documents: int
@@ -76,6 +77,7 @@ class BuildProgress:
     source: int
     share: float | None
     blocked: float | None = None
+    calibrated: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,9 @@ def build(
     def blocked(share: float) -> None:
         note(replace(told, seconds=time.perf_counter() - started, blocked=share))
 
+    def calibrating(share: float) -> None:
+        note(replace(told, seconds=time.perf_counter() - started, calibrated=share))
+
     transaction.block_writer = BlockWriter(
         threads=settings.threads, memory=settings.free_memory(), progress=blocked
     )
@@ -140,7 +145,7 @@ def build(
         begun = _begin(transaction, sources, settings)
         done = _write_all(index, transaction, sources, settings, begun, rejects, note, started)
         transaction.merge("all" if index.generation == 0 else "auto")
-        calibrated = keep_calibrated(transaction, settings.free_memory())
+        calibrated = keep_calibrated(transaction, settings.free_memory(), calibrating)
     except BaseException:
         index.abandon()
         raise
