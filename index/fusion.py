@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import ConfigError
+
+from .places import Names, best_first
 
 Method = Literal["rrf", "minmax", "zscore", "dbsf"]
 Missing = Literal["zero", "min", "rescore"]
@@ -54,8 +56,6 @@ class Fused(NamedTuple):
 Combine = Callable[[Mapping[str, Column], Mapping[str, float]], npt.ArrayLike]
 #: From a leg and keys that it did not find to their true scores, NaN where it does not match.
 Rescore = Callable[[str, Ints], Floats]
-#: From keys to what orders them when their scores are equal (their ids).
-Names = Callable[[Ints], Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def fuse(
             raise ConfigError("missing is 'rescore', but there is nothing to score with")
         complete = {leg: _rescored(leg, column, keys, rescore) for leg, column in columns.items()}
     scores = _combined(fusion, complete, len(keys))
-    order = _order(keys, scores, names)
+    order = best_first(keys, scores, names)
     sorted_columns = {
         leg: Column(column.scores[order], columns[leg].ranks[order], column.found)
         for leg, column in complete.items()
@@ -259,16 +259,3 @@ def _by_function(
             f"{n} candidates is expected"
         )
     return scores
-
-
-def _order(keys: Ints, scores: Floats, names: Names) -> Ints:
-    """Return the places of the candidates, best first; names are asked for ties only."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
-        if stop - start > 1:
-            run = order[start:stop]
-            named = names(keys[run])
-            order[start:stop] = run[sorted(range(len(run)), key=cast(Any, named).__getitem__)]
-    return order

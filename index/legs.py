@@ -167,8 +167,15 @@ class Leg(Protocol):
 
 Maker = Callable[[Mapping[str, Any]], Leg]
 
+
+def _dense(settings: Mapping[str, Any]) -> Leg:
+    from .dense import DenseLeg
+
+    return DenseLeg.from_json(settings)
+
+
 #: How each kind of leg is made from its settings; the modules are imported when one is.
-MAKERS: dict[str, Maker] = {}
+MAKERS: dict[str, Maker] = {"dense": _dense}
 
 
 def leg_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
