@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from lsr.encoder import BUNDLED, Encoder, load_encoder
 from lsr.errors import ConfigError
@@ -24,6 +27,7 @@ from .calibration import Calibration, calibrate_in, keep_calibrated
 from .columns import FieldType
 from .given import as_document
 from .ingest import Action, Ingest
+from .legs import SPARSE, Leg, leg_settings, make_leg
 from .merge import Which
 from .query import Query, to_vectors
 from .reader import Reader
@@ -65,6 +69,7 @@ class Index(Reader):
         passages: PassageSettings | None = None,
         field_types: Mapping[str, str] | None = None,
         blocks: bool | BlockSettings = False,
+        legs: Sequence[str | Leg] = (SPARSE,),
     ) -> Index:
         """Make an empty index in the folder `path`, which must not hold one, and return it.
 
@@ -72,11 +77,18 @@ class Index(Reader):
         elsewhere, which needs `vocab_size`. With `passages`, documents are split and a hit is
         the document of the best passage (MaxP). `field_types` fixes types of metadata fields
         (string, number, boolean, date, strings); the others are typed when first seen. With
-        `blocks` its larger segments can be searched with `path="blocks"`, too.
+        `blocks` its larger segments can be searched with `path="blocks"`, too. `legs` are what it
+        can rank by, by name or with settings (`Bm25Leg`); without `sparse` it needs no encoder.
         """
+        wanted = {
+            leg if isinstance(leg, str) else leg.name: _leg_json(leg)
+            for leg in ([legs] if isinstance(legs, str) else legs)
+        }
+        if SPARSE not in wanted:
+            encoder = None
         loaded = load_encoder(encoder) if isinstance(encoder, str | FilePath) else encoder
         settings = IndexSettings.make(
-            loaded, vocab_size, passages, field_types or {}, _block_settings(blocks)
+            loaded, vocab_size, passages, field_types or {}, _block_settings(blocks), wanted
         )
         return cls(Store.create(FilePath(path), settings.to_json()), settings, loaded)
 
@@ -107,11 +119,13 @@ class Index(Reader):
         documents: Iterable[Document | Mapping[str, object]],
         *,
         vectors: SparseVectors | None = None,
+        given: Mapping[str, npt.ArrayLike] | None = None,
     ) -> int:
         """Add documents with new ids; return how many. They can be found after `commit`.
 
         A mapping is read as a line of JSONL is: `_id`, `title`, `text` and metadata. `vectors`
-        gives ready-made vectors, one row each. Raises DataError on the first document that
+        gives ready-made vectors, one row each, and `given` those of other legs, such as
+        `{"dense": array}`. Raises DataError on the first document that
         cannot go in, an id that is already there among them; `rollback` then undoes the rest.
 
         >>> index.add([{"_id": "c", "text": "cows moo", "year": 2024}])
@@ -119,16 +133,17 @@ class Index(Reader):
         >>> index.commit() > 0
         True
         """
-        return self._write(documents, vectors, "add")
+        return self._write(documents, vectors, "add", given)
 
     def upsert(
         self,
         documents: Iterable[Document | Mapping[str, object]],
         *,
         vectors: SparseVectors | None = None,
+        given: Mapping[str, npt.ArrayLike] | None = None,
     ) -> int:
         """Add documents, each in place of the one with its id if there is one."""
-        return self._write(documents, vectors, "upsert")
+        return self._write(documents, vectors, "upsert", given)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the documents with these ids; return how many there were.
@@ -201,6 +216,18 @@ class Index(Reader):
             raise
         return self.commit()
 
+    def add_leg(self, leg: str | Leg) -> int:
+        """Add a leg, made from the documents that are there; return the generation.
+
+        The other legs stay as they are: nothing is encoded anew. Commits what was added before.
+        """
+        made = make_leg(leg, {}) if isinstance(leg, str) else leg
+        return self._change_legs(lambda transaction: transaction.add_leg(made))
+
+    def remove_leg(self, name: str) -> int:
+        """Remove a leg and its files; return the generation. Commits what was added before."""
+        return self._change_legs(lambda transaction: transaction.remove_leg(name))
+
     def transaction(self) -> Transaction:
         """Return the open transaction, begun now if none is; it holds the writer's lock."""
         if self._transaction is None:
@@ -216,6 +243,7 @@ class Index(Reader):
             passages=self._settings.passages,
             declared={name: FieldType(kind) for name, kind in self._settings.field_types.items()},
             threads=threads,
+            sparse=SPARSE in self._settings.legs,
         )
 
     def document_encoder(self) -> Encoder:
@@ -255,27 +283,52 @@ class Index(Reader):
             )
         return transaction
 
+    def _change_legs(self, change: Callable[[Transaction], None]) -> int:
+        transaction = self._writable()
+        try:
+            change(transaction)
+        except BaseException:
+            self.rollback()
+            raise
+        generation = self.commit()
+        legs = leg_settings(self.snapshot.manifest.settings)
+        self._settings = replace(self._settings, legs=legs)
+        return generation
+
     def _write(
         self,
         documents: Iterable[Document | Mapping[str, object]],
         vectors: SparseVectors | None,
         action: Action,
+        given: Mapping[str, npt.ArrayLike] | None,
     ) -> int:
         rejects = Rejects("stop")
         ingest = self.ingest(self._writable())
+        arrays = {name: np.asarray(rows) for name, rows in (given or {}).items()}
         batch: list[Record] = []
         written = taken = 0
+
+        def put(stop: int) -> int:
+            part = None if vectors is None else vectors.slice(taken, stop)
+            rows = {name: array[taken:stop] for name, array in arrays.items()}
+            return ingest.write(batch, part, action=action, rejects=rejects, given=rows)
+
         for number, document in enumerate(documents, 1):
-            record = as_document(document, number, need_text=vectors is None)
+            record = as_document(document, number, need_text=vectors is None and not arrays)
             batch.append(Record(record, "document", number))
             if len(batch) == _BATCH:
-                part = None if vectors is None else vectors.slice(taken, taken + len(batch))
-                written += ingest.write(batch, part, action=action, rejects=rejects)
+                written += put(taken + len(batch))
                 taken, batch = taken + len(batch), []
-        part = None if vectors is None else vectors.slice(taken, len(vectors))
-        if batch or (part is not None and len(part)):
-            written += ingest.write(batch, part, action=action, rejects=rejects)
+        longest = max([0 if vectors is None else len(vectors), *map(len, arrays.values())])
+        if batch or longest > taken:
+            written += put(max(longest, taken))
         return written
+
+
+def _leg_json(leg: str | Leg) -> dict[str, Any]:
+    if leg == SPARSE:
+        return {}
+    return (make_leg(leg, {}) if isinstance(leg, str) else leg).to_json()
 
 
 def _block_settings(blocks: bool | BlockSettings) -> BlockSettings | None:

@@ -17,6 +17,8 @@ from lsr.types import Document, Explanation, SearchResult, SearchStats
 from .answer import Answer, explanation
 from .info import IndexInfo, describe
 from .knobs import Knobs
+from .leg_answer import leg_result, refuse_sparse_options
+from .legs import SPARSE, Allowed, Leg, leg_settings
 from .neighbours import find_like, own_vector, score_documents
 from .planner import Path, choose
 from .query import Query, is_sound, to_vectors
@@ -95,8 +97,13 @@ class Reader:
         recall: float | None = None,
         path: Path | None = None,
         knobs: Knobs | None = None,
+        mode: str | None = None,
     ) -> SearchResult:
         """Return the k best live documents, best first; equal scores are ordered by id.
+
+        `mode` names the leg to search, `sparse` where the index has it. What follows is about
+        that leg; others are described in their modules, and of these options know `k`
+        and `filter` only.
 
         Every score is true: the float32 inner product of the query's and the document's vectors,
         terms added in ascending order. A document that shares no term with the query is not a
@@ -114,7 +121,11 @@ class Reader:
         """
         started = time.perf_counter()
         view = self._view
+        chosen = self._mode(mode)
         allowed = view.allowed(filter)
+        if chosen != SPARSE:
+            refuse_sparse_options(chosen, recall=recall, path=path, knobs=knobs)
+            return self._leg_result(view, chosen, [query], k, allowed, started)[0]
         asked = choose(
             view.calibration,
             k,
@@ -139,6 +150,7 @@ class Reader:
         recall: float | None = None,
         path: Path | None = None,
         knobs: Knobs | None = None,
+        mode: str | None = None,
         threads: int | None = None,
     ) -> list[SearchResult]:
         """Return the result of each query, in order; `threads` of them are searched at a time.
@@ -147,7 +159,12 @@ class Reader:
         many texts encoded together may differ from those of one in float32's last digit.
         """
         view = self._view
+        chosen = self._mode(mode)
         allowed = view.allowed(filter)
+        if chosen != SPARSE:
+            refuse_sparse_options(chosen, recall=recall, path=path, knobs=knobs)
+            began = time.perf_counter()
+            return self._leg_result(view, chosen, queries, k, allowed, began, threads)
         asked = choose(
             view.calibration,
             k,
@@ -164,16 +181,25 @@ class Reader:
         pairs = zip(vectors, found, strict=True)
         return [self._result(view, one, vector, started) for vector, one in pairs]
 
-    def explain(self, query: Query, document_id: str) -> Explanation | None:
+    def explain(
+        self, query: Query, document_id: str, *, mode: str | None = None
+    ) -> Explanation | None:
         """Return the terms that the query and the document share, largest product first.
 
-        The products sum to the score that `search` gives the document, up to float32 rounding.
-        None when the index has no such document; no terms and score 0 when they share none.
+        The products sum to the score that `search` gives the document in that mode, up to float32
+        rounding. None when the index has no such document; no terms and score 0 when they share
+        none.
         """
-        where = self._view.locate(document_id)
+        view, chosen = self._view, self._mode(mode)
+        where = view.locate(document_id)
         if where is None:
             return None
-        return explanation(where[0], where[1], self.vector(query), self.token)
+        if chosen == SPARSE:
+            return explanation(where[0], where[1], self.vector(query), self.token)
+        number = next(at for at, live in enumerate(view.snapshot.segments) if live is where[0])
+        searcher = view.searcher(self._leg(chosen))
+        [score] = searcher.score(query, np.array([number]), np.array([where[1]])).tolist()
+        return Explanation(document_id, score, searcher.explain(query, number, where[1]))
 
     def score(
         self, query: Query, ids: Sequence[str], *, missing: float | None = None
@@ -258,6 +284,49 @@ class Reader:
         """Read the newest commit from now on; return its generation."""
         self._view = View(self._store.snapshot())
         return self.generation
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """The names of the legs, each of which is a mode to search in."""
+        return tuple(leg_settings(self._view.snapshot.manifest.settings))
+
+    def _mode(self, mode: str | None) -> str:
+        """Return the leg to search: the one that is named, or `sparse`, or the first."""
+        legs = leg_settings(self._view.snapshot.manifest.settings)
+        chosen = mode or (SPARSE if SPARSE in legs else next(iter(legs)))
+        if chosen not in legs:
+            raise ConfigError(
+                f"mode is {chosen!r}; this index has {', '.join(legs)}",
+                hint=f"add the leg: lsr legs {self.path} --add {chosen}",
+            )
+        return chosen
+
+    def _leg(self, name: str) -> Leg:
+        return self._store.legs(self._view.snapshot.manifest.settings)[name]
+
+    def _leg_result(
+        self,
+        view: View,
+        name: str,
+        queries: Sequence[Query],
+        k: int,
+        allowed: Allowed,
+        started: float,
+        threads: int | None = None,
+    ) -> list[SearchResult]:
+        """Return what a leg finds for each query."""
+        if k < 1:
+            raise ConfigError(f"k is {k}; it must be at least 1")
+        searcher = view.searcher(self._leg(name))
+        if len(queries) == 1:
+            found = [searcher.search(queries[0], k, allowed)]
+        else:
+            found = searcher.search_many(queries, k, allowed, threads)
+        took = time.perf_counter() - started
+        return [
+            leg_result(view.snapshot.segments, name, searcher, query, one, took)
+            for query, one in zip(queries, found, strict=True)
+        ]
 
     def _result(
         self, view: View, found: Found, vector: SparseVector, started: float

@@ -54,9 +54,22 @@ class Passage:
     text: str
 
 
+class LegScore(NamedTuple):
+    """What one leg made of a document: its score, and its rank among that leg's hits, from 1.
+
+    The rank is None where the leg did not find the document among the best, but scored it.
+    """
+
+    score: float
+    rank: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer: a document with its rank (from 1), its score and where it matched."""
+    """One answer: a document with its rank (from 1), its score and where it matched.
+
+    `legs` has the score and the rank that each leg of the search gave it, by the leg's name.
+    """
 
     id: str
     rank: int
@@ -65,6 +78,7 @@ class Hit:
     text: str = ""
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
     passage: Passage | None = None
+    legs: Mapping[str, LegScore] = field(default_factory=dict)
 
 
 class SearchStats(NamedTuple):
