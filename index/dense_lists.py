@@ -76,9 +76,11 @@ class DenseLists:
         import faiss
 
         index, library = self._load(), cast(Any, faiss)  # its stubs know not its Python side
-        options = library.SearchParametersIVF(nprobe=max(1, math.ceil(share * index.nlist)))
-        if rows is not None:
-            options.sel = library.IDSelectorBitmap(np.packbits(rows, bitorder="little"))
+        probes = max(1, math.ceil(share * index.nlist))
+        # faiss keeps pointers only, so the bits and the selector live as long as the search.
+        bits = None if rows is None else np.packbits(rows, bitorder="little")
+        selector = None if bits is None else library.IDSelectorBitmap(bits)
+        options = library.SearchParametersIVF(nprobe=probes, sel=selector)
         found = index.search(query[None], count, params=options)[1][0]
         return np.unique(found[found >= 0]).astype(np.int64)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,10 @@ Ints = npt.NDArray[np.int64]
 
 #: Parts with fewer rows, and filters that leave fewer, are searched by comparing all of them.
 FLAT_ROWS = 50_000
-#: The share of the lists to look into, and how many candidates for each hit are compared in full.
-_SHARE, _CANDIDATES, _LEAST = 1 / 12, 4, 200
+#: The share of the lists to look into (60,000 vectors of all-MiniLM-L6-v2: 98 % of the 10 best
+#: and 96 % of the 100 best, in a fifth of the time of comparing all), and how many candidates
+#: for each hit are compared in full.
+_SHARE, _CANDIDATES, _LEAST = 1 / 8, 4, 200
 #: How far, of the product of the lengths, a sum of products in another order may be off.
 _ROUNDING = 1e-5
 
@@ -112,7 +115,7 @@ class DenseSearcher:
             nothing = np.zeros(0, np.int64)
             return LegFound(nothing, nothing, np.zeros(0, np.float32), "empty")
         together, values = np.concatenate(keys), np.concatenate(scores)
-        order = best_first(together, values, self._names)[:k]
+        order = best_first(together, values, self._names, k)
         owners, documents = to_places(together[order])
         path = "lists" if "lists" in ways else "flat"
         return LegFound(owners, documents, values[order], path, 0, compared)
@@ -126,7 +129,9 @@ class DenseSearcher:
         n_kept = len(part.vectors) if keep is None else int(np.count_nonzero(keep))
         if part.lists is not None and n_kept >= FLAT_ROWS:
             wanted = max(_LEAST, _CANDIDATES * k)
-            rows = part.lists.search(query, wanted, _SHARE, keep)
+            # Where a filter thins the lists, more of them have to be looked into.
+            share = min(1.0, _SHARE * math.sqrt(len(part.vectors) / n_kept))
+            rows = part.lists.search(query, wanted, share, keep)
             documents = np.unique(live.segment.row_documents(rows))
             if len(documents) >= k:
                 return documents, "lists", len(rows)

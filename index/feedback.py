@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +20,6 @@ WHEN: tuple[When, ...] = get_args(When)
 
 #: RM3 leaves terms out that more than this share of the documents has, and more than so many.
 COMMON_SHARE, COMMON_COUNT = 0.1, 10
-
-
-class AddedTerm(NamedTuple):
-    """A term of an expanded query: its weight there, and what it had in the query as asked."""
-
-    token: str
-    weight: float
-    before: float
 
 
 @dataclass(frozen=True, slots=True)

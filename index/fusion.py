@@ -45,11 +45,15 @@ class Column(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """The candidates, best first, their fused scores (float64), and what each leg says of them."""
+    """The candidates, best first, their fused scores (float64), and what each leg says of them.
+
+    `shares` float64 are what each leg adds to a score; none for a function.
+    """
 
     keys: Ints
     scores: Floats
     legs: Mapping[str, Column]
+    shares: Mapping[str, Floats]
 
 
 #: From what each leg says of the candidates, and their weights, to a score for each candidate.
@@ -122,10 +126,11 @@ def fuse(
     rankings: Mapping[str, Ranking],
     fusion: Fusion,
     *,
+    k: int | None = None,
     names: Names = lambda keys: keys.tolist(),
     rescore: Rescore | None = None,
 ) -> Fused:
-    """Return every document that any leg found, best first. The rules:
+    """Return the k best documents that any leg found, all for None, best first. The rules:
 
     - Ranks begin at 1. Equal fused scores are ordered by what `names` gives for the keys.
     - `rrf`: the sum over the legs of weight / (k + rank) (Cormack et al., SIGIR 2009).
@@ -150,27 +155,29 @@ def fuse(
     """
     legs = fusion.chosen(list(rankings))
     keys = np.unique(np.concatenate([rankings[leg].keys for leg in legs])).astype(np.int64)
-    columns = {leg: _column(rankings[leg], keys) for leg in legs}
+    columns = {leg: columns_of(rankings[leg], keys) for leg in legs}
     complete = columns
     if fusion.imputation() == "rescore":
         if rescore is None:
             raise ConfigError("missing is 'rescore', but there is nothing to score with")
         complete = {leg: _rescored(leg, column, keys, rescore) for leg, column in columns.items()}
-    scores = _combined(fusion, complete, len(keys))
-    order = best_first(keys, scores, names)
-    sorted_columns = {
+    scores, shares = _combined(fusion, complete, len(keys))
+    order = best_first(keys, scores, names, k)
+    ordered = {
         leg: Column(column.scores[order], columns[leg].ranks[order], column.found)
         for leg, column in complete.items()
     }
-    return Fused(keys[order], scores[order], sorted_columns)
+    by_leg = {leg: share[order] for leg, share in shares.items()}
+    return Fused(keys[order], scores[order], ordered, by_leg)
 
 
-def _column(ranking: Ranking, keys: Ints) -> Column:
+def columns_of(ranking: Ranking, keys: Ints) -> Column:
+    """Return what a ranking says of each key."""
     scores = np.full(len(keys), np.nan)
     ranks = np.zeros(len(keys), np.int64)
-    places = np.searchsorted(keys, ranking.keys)
-    scores[places] = ranking.scores
-    ranks[places] = np.arange(1, len(ranking.keys) + 1)
+    _, at, among = np.intersect1d(keys, ranking.keys, assume_unique=True, return_indices=True)
+    scores[at] = ranking.scores[among]
+    ranks[at] = among + 1
     return Column(scores, ranks, np.asarray(ranking.scores, np.float64))
 
 
@@ -190,19 +197,23 @@ def _rescored(leg: str, column: Column, keys: Ints, rescore: Rescore) -> Column:
     return Column(scores, ranks, column.found)
 
 
-def _combined(fusion: Fusion, columns: Mapping[str, Column], n: int) -> Floats:
+def _combined(
+    fusion: Fusion, columns: Mapping[str, Column], n: int
+) -> tuple[Floats, dict[str, Floats]]:
+    """Return the score of each candidate, and what each leg adds to it."""
     weights = {leg: fusion.weight(leg) for leg in columns}
     if not isinstance(fusion.method, str):
-        return _by_function(fusion.method, columns, weights, n)
-    total = np.zeros(n)
-    filled = {leg: column for leg, column in columns.items() if len(column.found)}
-    for leg, column in filled.items():
-        if fusion.method == "rrf":
-            total += weights[leg] * _reciprocal(column, fusion.k, fusion.imputation())
+        return _by_function(fusion.method, columns, weights, n), {}
+    shares = {}
+    for leg, column in columns.items():
+        if not len(column.found):
+            shares[leg] = np.zeros(n)
+        elif fusion.method == "rrf":
+            shares[leg] = weights[leg] * _reciprocal(column, fusion.k, fusion.imputation())
         else:
-            shares = _normalised(column, fusion.method, fusion.imputation())
-            total += weights[leg] / sum(weights.values()) * shares
-    return total
+            weight = weights[leg] / sum(weights.values())
+            shares[leg] = weight * _normalised(column, fusion.method, fusion.imputation())
+    return np.sum(list(shares.values()), axis=0), shares
 
 
 def _reciprocal(column: Column, k: float, missing: Missing) -> Floats:

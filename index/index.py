@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lsr.dense_encoder import DenseEncoder, load_dense_encoder
 from lsr.encoder import BUNDLED, Encoder, load_encoder
 from lsr.errors import ConfigError
 from lsr.passages import PassageSettings
@@ -90,18 +91,25 @@ class Index(Reader):
         settings = IndexSettings.make(
             loaded, vocab_size, passages, field_types or {}, _block_settings(blocks), wanted
         )
-        return cls(Store.create(FilePath(path), settings.to_json()), settings, loaded)
+        store = Store.create(FilePath(path), settings.to_json())
+        _take_legs(store, legs)
+        return cls(store, settings, loaded)
 
     @classmethod
     def open(
-        cls, path: str | FilePath, *, encoder: Encoder | str | None = None, verify: bool = True
+        cls,
+        path: str | FilePath,
+        *,
+        encoder: Encoder | str | None = None,
+        dense: DenseEncoder | str | None = None,
+        verify: bool = True,
     ) -> Index:
         """Return the index in the folder `path`, at its last commit.
 
         The encoder is the one it was made with, loaded when first needed; give another Encoder
-        or name when the model has moved. Every file's checksum is verified unless `verify` is
-        false. Raises IndexFormatError for a folder that is no index, is damaged, or was written
-        by a newer lsr.
+        or name when the model has moved; `dense` is the same for the dense leg. Every file's
+        checksum is verified unless `verify` is false. Raises IndexFormatError for a folder that
+        is no index, is damaged, or was written by a newer lsr.
         """
         store = Store.open(FilePath(path), verify=verify)
         settings = IndexSettings.from_json(store.snapshot().manifest.settings)
@@ -112,6 +120,8 @@ class Index(Reader):
         index = cls(store, settings, None)
         if encoder is not None and not isinstance(encoder, str | FilePath):
             index._query_encoder = index._document_encoder = index._checked(encoder)
+        if dense is not None:
+            index._take_dense(dense)
         return index
 
     def add(
@@ -222,7 +232,9 @@ class Index(Reader):
         The other legs stay as they are: nothing is encoded anew. Commits what was added before.
         """
         made = make_leg(leg, {}) if isinstance(leg, str) else leg
-        return self._change_legs(lambda transaction: transaction.add_leg(made))
+        generation = self._change_legs(lambda transaction: transaction.add_leg(made))
+        _take_legs(self._store, [made])
+        return generation
 
     def remove_leg(self, name: str) -> int:
         """Remove a leg and its files; return the generation. Commits what was added before."""
@@ -283,6 +295,17 @@ class Index(Reader):
             )
         return transaction
 
+    def _take_dense(self, encoder: DenseEncoder | str) -> None:
+        from .dense import DENSE, DenseLeg
+
+        leg = self._leg(DENSE) if DENSE in self.legs else None
+        if not isinstance(leg, DenseLeg):
+            raise ConfigError(
+                f"{self.path} has no dense leg, for which a model was given",
+                hint=f"add one: lsr legs {self.path} --add dense --dense-model MODEL",
+            )
+        leg.encoder = load_dense_encoder(encoder) if isinstance(encoder, str) else encoder
+
     def _change_legs(self, change: Callable[[Transaction], None]) -> int:
         transaction = self._writable()
         try:
@@ -323,6 +346,13 @@ class Index(Reader):
         if batch or longest > taken:
             written += put(max(longest, taken))
         return written
+
+
+def _take_legs(store: Store, legs: Sequence[str | Leg]) -> None:
+    """Let the store use the legs that are objects, which may hold models."""
+    for leg in legs:
+        if not isinstance(leg, str):
+            store.take_leg(leg)
 
 
 def _leg_json(leg: str | Leg) -> dict[str, Any]:

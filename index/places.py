@@ -49,8 +49,8 @@ def names_in(segments: Sequence[LiveSegment]) -> Names:
     return names
 
 
-def best_first(keys: Ints, scores: npt.NDArray[Any], names: Names) -> Ints:
-    """Return the places of the scores from best to least; `names` orders equal ones.
+def best_first(keys: Ints, scores: npt.NDArray[Any], names: Names, k: int | None = None) -> Ints:
+    """Return the places of the k best scores (all for None), best first; `names` orders equal ones.
 
     >>> best_first(np.array([4, 3]), np.array([1.0, 1.0]), lambda keys: keys.tolist()).tolist()
     [1, 0]
@@ -59,9 +59,12 @@ def best_first(keys: Ints, scores: npt.NDArray[Any], names: Names) -> Ints:
     ranked = scores[order]
     starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
     stops = np.concatenate([starts[1:], [len(order)]])
+    wanted = len(order) if k is None else k
     for start, stop in zip(starts, stops, strict=True):
+        if start >= wanted:
+            break
         if stop - start > 1:
             run = order[start:stop]
             named = names(keys[run])
             order[start:stop] = run[sorted(range(len(run)), key=named.__getitem__)]
-    return order
+    return order[:wanted]
