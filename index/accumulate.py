@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .arguments import Hits, Lists, Masks, Query, Rows, Work
 from .jit import kernel, prefetch
 from .scoring import AHEAD as ROWS_AHEAD
-from .scoring import fetch_row, product, spread, wipe
+from .scoring import fetch_row, score_row, spread, wipe
 from .sums import (
     AHEAD,
     POSTINGS,
@@ -56,13 +56,15 @@ class Window(NamedTuple):
 
 
 @kernel
-def _bounds(lists: Lists, query: Query, n_terms: int, found: Any, work: Work) -> Any:
+def _bounds(
+    lists: Lists, query: Query, n_terms: int, slack: np.float32, found: Any, work: Work
+) -> Any:
     """Find the most that each list of a window can add; return the sum of that."""
     total = np.float32(0)
     for at in range(n_terms):
         work.bounds[at], work.done[at] = np.float32(0), 0
         if found[at] >= 0:
-            work.bounds[at] = query.weights[at] * lists.heads[found[at] * RECORD]
+            work.bounds[at] = query.weights[at] * lists.heads[found[at] * RECORD] * slack
         total += work.bounds[at]
     return total
 
@@ -252,8 +254,7 @@ def _score(
             continue
         row = window.first_row + candidates[number]
         document = np.int64(documents[row]) if documents.shape[0] else row
-        start, stop = indptr[row], indptr[row + 1]
-        score = product(rows.terms[start:stop], rows.weights[start:stop], work.flags, work.query)
+        score = score_row(rows, row, work.flags, work.query)
         work.counts[SCORED] += 1
         # The second test is for processes that flush denormal numbers to zero.
         if not (score >= threshold and score > 0):
@@ -328,7 +329,7 @@ def _search(
     for number in range(lists.windows.shape[0] - 1):
         first_row, n_rows = lists.windows[number], lists.windows[number + 1] - lists.windows[number]
         found = work.found[number * n_terms : (number + 1) * n_terms]
-        top = _bounds(lists, query, n_terms, found, work)
+        top = _bounds(lists, query, n_terms, rows.constants[2], found, work)
         if not top > 0 or top * (np.float32(1) + slop) < threshold:
             continue
         window = Window(first_row, n_rows, rows.indptr[first_row], _unit_of(top, n_terms))

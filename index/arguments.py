@@ -23,7 +23,8 @@ class Rows(NamedTuple):
     """A segment's rows: the forward index as CSR, and the documents that rows belong to.
 
     `documents` uint32 (n_rows,), or (0,) when each row is a document; `id_rank` uint32 (n_docs,)
-    orders documents by id.
+    orders documents by id. `lengths` and `constants` are those of `saturation.Saturation`;
+    lengths is (0,) where weights count as they are.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -31,6 +32,8 @@ class Rows(NamedTuple):
     weights: npt.NDArray[np.float32]
     documents: npt.NDArray[np.uint32]
     id_rank: npt.NDArray[np.uint32]
+    lengths: npt.NDArray[np.float32]
+    constants: npt.NDArray[np.float32]
 
 
 class Masks(NamedTuple):

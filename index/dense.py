@@ -255,7 +255,7 @@ class DenseWriter:
 
     def _read(self, start: int, stop: int) -> Vectors:
         dim = self._leg.dim
-        found = self._files.read_back(_VECTORS, start * dim, (stop - start) * dim)
+        found = self._files.read_back(_VECTORS, start * dim, stop * dim)
         return found.reshape(-1, dim)
 
 

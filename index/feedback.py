@@ -18,8 +18,9 @@ Floats = npt.NDArray[np.float32]
 
 WHEN: tuple[When, ...] = get_args(When)
 
-#: RM3 leaves terms out that more than this share of the documents has, and more than so many.
-COMMON_SHARE, COMMON_COUNT = 0.1, 10
+#: RM3 leaves terms out that more than this share of the documents has, and more than so many, or
+#: a small collection would have no terms to add.
+COMMON_SHARE, COMMON_COUNT = 0.1, 100
 
 
 @dataclass(frozen=True, slots=True)

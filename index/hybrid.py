@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -88,6 +88,7 @@ class Legs:
         blend.check(k)
         clock = _Clock(len(queries))
         legs = blend.fusion.chosen(list(self._searchers))
+        fusion = replace(blend.fusion, weights={leg: blend.fusion.weight(leg) for leg in legs})
         asked = [_Asked(dict(query), {}, {}) for query in queries]
         for name in legs:
             self._ask(name, asked, blend.depth, allowed, threads)
@@ -96,7 +97,7 @@ class Legs:
         chosen = [] if feedback is None else feedback.chosen(legs)
         if feedback is not None:
             for one in asked:
-                self._expand(one, chosen, blend.fusion, feedback)
+                self._expand(one, chosen, fusion, feedback)
             clock.lap("feedback")
             for name in chosen:
                 self._ask(name, asked, blend.depth, allowed, threads)
@@ -104,7 +105,7 @@ class Legs:
         alone = chosen[0] if feedback is not None and feedback.when == "pre" else None
         if alone is None and len(legs) == 1:
             alone = legs[0]
-        fused = [self._finish(one, blend.fusion, k, alone) for one in asked]
+        fused = [self._finish(one, fusion, k, alone) for one in asked]
         clock.lap("fuse")
         return [
             Blended(result, one.queries, one.added, clock.micros)

@@ -298,7 +298,7 @@ class Index(Reader):
     def _take_dense(self, encoder: DenseEncoder | str) -> None:
         from .dense import DENSE, DenseLeg
 
-        leg = self._leg(DENSE) if DENSE in self.legs else None
+        leg = self._store.legs(self.snapshot.manifest.settings).get(DENSE)
         if not isinstance(leg, DenseLeg):
             raise ConfigError(
                 f"{self.path} has no dense leg, for which a model was given",

@@ -168,6 +168,12 @@ class Leg(Protocol):
 Maker = Callable[[Mapping[str, Any]], Leg]
 
 
+def _bm25(settings: Mapping[str, Any]) -> Leg:
+    from .bm25 import Bm25Leg
+
+    return Bm25Leg.from_json(settings)
+
+
 def _dense(settings: Mapping[str, Any]) -> Leg:
     from .dense import DenseLeg
 
@@ -175,7 +181,7 @@ def _dense(settings: Mapping[str, Any]) -> Leg:
 
 
 #: How each kind of leg is made from its settings; the modules are imported when one is.
-MAKERS: dict[str, Maker] = {"dense": _dense}
+MAKERS: dict[str, Maker] = {"bm25": _bm25, "dense": _dense}
 
 
 def leg_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

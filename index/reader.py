@@ -22,7 +22,7 @@ from .hybrid import DEPTH, HYBRID
 from .info import IndexInfo, describe
 from .knobs import Knobs
 from .leg_answer import leg_result, refuse_sparse_options
-from .legs import SPARSE, Allowed, Leg, LegSearcher, leg_settings
+from .legs import SPARSE, Allowed, LegSearcher
 from .neighbours import find_like, own_vector, score_documents
 from .planner import Effort, Path, choose
 from .query import Query, is_sound, to_vectors
@@ -244,7 +244,7 @@ class Reader:
         if chosen == SPARSE:
             return explanation(where[0], where[1], self.vector(query), self.token)
         number = next(at for at, live in enumerate(view.snapshot.segments) if live is where[0])
-        searcher = view.searcher(self._leg(chosen))
+        searcher = self._searcher(view, chosen)
         [score] = searcher.score(query, np.array([number]), np.array([where[1]])).tolist()
         return Explanation(document_id, score, searcher.explain(query, number, where[1]))
 
@@ -335,11 +335,17 @@ class Reader:
     @property
     def legs(self) -> tuple[str, ...]:
         """The names of the legs, each of which is a mode to search in."""
-        return tuple(leg_settings(self._view.snapshot.manifest.settings))
+        return self._view.legs
+
+    def searcher(self, mode: str) -> LegSearcher:
+        """Return what searches a leg other than `sparse` of the commit that this object reads."""
+        if mode in (SPARSE, HYBRID):
+            raise ConfigError(f"{mode} is not a leg with a searcher of its own")
+        return self._searcher(self._view, self._mode(mode))
 
     def _mode(self, mode: str | None) -> str:
         """Return the leg to search: the one that is named, or `sparse`, or the first."""
-        legs = leg_settings(self._view.snapshot.manifest.settings)
+        legs = self._view.legs
         if mode == HYBRID:
             if len(legs) < 2:
                 raise ConfigError(
@@ -347,7 +353,7 @@ class Reader:
                     hint=f"add one: lsr legs {self.path} --add bm25",
                 )
             return HYBRID
-        chosen = mode or (SPARSE if SPARSE in legs else next(iter(legs)))
+        chosen = mode or (SPARSE if SPARSE in legs else legs[0])
         if chosen not in legs:
             raise ConfigError(
                 f"mode is {chosen!r}; this index has {', '.join(legs)}",
@@ -355,8 +361,8 @@ class Reader:
             )
         return chosen
 
-    def _leg(self, name: str) -> Leg:
-        return self._store.legs(self._view.snapshot.manifest.settings)[name]
+    def _searcher(self, view: View, name: str) -> LegSearcher:
+        return view.searcher(name, lambda: self._store.legs(view.snapshot.manifest.settings))
 
     def _leg_result(
         self,
@@ -371,7 +377,7 @@ class Reader:
         """Return what a leg finds for each query."""
         if k < 1:
             raise ConfigError(f"k is {k}; it must be at least 1")
-        searcher = view.searcher(self._leg(name))
+        searcher = self._searcher(view, name)
         if len(queries) == 1:
             found = [searcher.search(queries[0], k, allowed)]
         else:
@@ -384,9 +390,9 @@ class Reader:
 
     def _searchers(self, view: View, mode: str, effort: Effort) -> dict[str, LegSearcher]:
         """Return the legs that a mode searches."""
-        names = self.legs if mode == HYBRID else (mode,)
+        names = view.legs if mode == HYBRID else (mode,)
         return {
-            name: self._sparse(view, effort) if name == SPARSE else view.searcher(self._leg(name))
+            name: self._sparse(view, effort) if name == SPARSE else self._searcher(view, name)
             for name in names
         }
 

@@ -13,6 +13,7 @@ from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVector
 
 from .arguments import Hits, Lists, Query, Rows, Work, table_of
+from .saturation import NONE
 from .searchable import Searchable
 from .windows import BLOCK, MAX_WINDOW_ROWS, RECORD, TIERS, Postings, frozen
 
@@ -163,6 +164,7 @@ def arguments_of(segment: Searchable) -> Arguments:
             frozen(segment.forward[2], np.float32),
             _NO_DOCUMENTS if documents is None else frozen(documents, np.uint32),
             frozen(segment.id_rank, np.uint32),
+            *(segment.saturation or NONE),
         )
         maxima = heads[::RECORD]
         extremes = (float(maxima.min()), float(maxima.max())) if len(maxima) else (np.inf, 0.0)

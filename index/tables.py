@@ -71,6 +71,8 @@ def rows_of(segment: Table, kind: npt.NDArray[Any]) -> Any:
         _array(segment, 7, np.float32),
         _array(segment, 8, np.uint32),
         _array(segment, 9, np.uint32),
+        _array(segment, 10, np.float32),
+        _array(segment, 11, np.float32),
     )
 
 

@@ -109,7 +109,7 @@ def test_ten_adds_merged_are_byte_for_byte_one_add(tmp_path: Path) -> None:
 def test_scores_do_not_depend_on_how_a_document_was_found(tmp_path: Path) -> None:
     rows = vectors(80)
     index = filled(tmp_path / "i", rows, parts=2)
-    searcher: Any = index._view.searcher(index._leg("dense"))
+    searcher: Any = index.searcher("dense")
     found = searcher.search(vectors(1, 3)[0], 80)
     again = searcher.score(vectors(1, 3)[0], found.segments, found.documents)
     assert again.tolist() == found.scores.tolist()

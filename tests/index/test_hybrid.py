@@ -10,11 +10,13 @@ from dense_cases import ToyDense
 from toy_encoder import ToyEncoder
 
 from lsr.errors import ConfigError
+from lsr.index.bm25 import Bm25Leg
 from lsr.index.dense import DenseLeg
 from lsr.index.feedback import Feedback
 from lsr.index.fusion import Column, Fusion
 from lsr.index.index import Index
 
+ONLY_DENSE = Fusion(weights={"sparse": 0, "bm25": 0})
 WORDS = ["cats", "purr", "dogs", "bark", "cows", "moo", "birds", "sing", "fish", "swim"]
 N = 60
 
@@ -25,7 +27,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     made = Index.create(
         tmp_path_factory.mktemp("hybrid") / "i",
         encoder=ToyEncoder(),
-        legs=["sparse", DenseLeg(ToyDense())],
+        legs=["sparse", Bm25Leg(analyzer="standard"), DenseLeg(ToyDense())],
     )
     for part in range(2):
         made.add(
@@ -61,7 +63,7 @@ def test_hybrid_search_is_rrf_over_the_legs(index: Index) -> None:
         for leg, score in hit.legs.items():
             [same] = [one for one in legs[leg] if one.id == hit.id]
             assert (score.score, score.rank) == (same.score, same.rank)
-    assert found.path == "hybrid" and {"sparse", "dense", "fuse"} <= set(found.timings)
+    assert found.path == "hybrid" and {*index.legs, "fuse"} == set(found.timings)
 
 
 def test_batches_pages_and_threads_agree(index: Index) -> None:
@@ -97,13 +99,15 @@ def test_rescoring_gives_every_hit_a_score_of_every_leg(index: Index, method: An
 
 
 def test_weights_choose_legs_and_a_function_may_fuse(index: Index) -> None:
-    only = index.search("cats", k=10, mode="hybrid", fusion=Fusion(weights={"sparse": 0}))
+    only = index.search("cats", k=10, mode="hybrid", fusion=ONLY_DENSE)
     assert only.ids == index.search("cats", k=10, mode="dense").ids
 
     def largest(legs: Mapping[str, Column], weights: Mapping[str, float]) -> Any:
-        return np.nanmax([np.nan_to_num(c.scores, nan=-9) for c in legs.values()], axis=0)
+        assert list(legs) == ["sparse", "dense"] and set(weights) == set(legs)
+        return np.max([np.nan_to_num(c.scores, nan=-9) for c in legs.values()], axis=0)
 
-    found = index.search("cats cats", k=3, mode="hybrid", fusion=Fusion(largest))
+    mine = Fusion(largest, weights={"bm25": 0})
+    found = index.search("cats cats", k=3, mode="hybrid", fusion=mine)
     assert found.ids == index.search("cats cats", k=3).ids
 
 
@@ -126,14 +130,15 @@ def test_a_query_of_its_own_for_a_leg(index: Index) -> None:
     found = index.search("cats", k=5, mode="dense", given={"dense": vector})
     assert found.ids == index.search("birds sing", k=5, mode="dense").ids
     both = index.search("cats", k=20, mode="hybrid", given={"dense": vector})
-    legs = {"sparse": index.search("cats", k=1000), "dense": index.search_batch(
+    legs = {leg: index.search("cats", k=1000, mode=leg) for leg in ("sparse", "bm25")}
+    legs |= {"dense": index.search_batch(
         ["cats"], k=1000, mode="dense", given=[{"dense": vector}])[0]}  # fmt: skip
     for hit in both:
         for leg, (score, rank) in hit.legs.items():
             [same] = [one for one in legs[leg] if one.id == hit.id]
             assert (score, rank) == (same.score, same.rank)
-    with pytest.raises(ConfigError, match="came for the leg 'bm25'"):
-        index.search("cats", mode="hybrid", given={"bm25": "x"})
+    with pytest.raises(ConfigError, match="came for the leg 'image'"):
+        index.search("cats", mode="hybrid", given={"image": "x"})
 
 
 def test_options_that_do_not_fit_are_refused(index: Index, tmp_path: Path) -> None:
@@ -143,26 +148,26 @@ def test_options_that_do_not_fit_are_refused(index: Index, tmp_path: Path) -> No
         index.search("cats", fusion="rrf")
     with pytest.raises(ConfigError, match="depth is an option of hybrid"):
         index.search("cats", depth=50)
-    with pytest.raises(ConfigError, match="'bm25'"):
-        index.search("cats", mode="hybrid", fusion=Fusion(weights={"bm25": 1}))
+    with pytest.raises(ConfigError, match="'image'"):
+        index.search("cats", mode="hybrid", fusion=Fusion(weights={"image": 1}))
     alone = Index.create(tmp_path / "i", encoder=ToyEncoder())
     with pytest.raises(ConfigError, match="needs two legs"):
         alone.search("cats", mode="hybrid")
 
 
-@pytest.mark.parametrize("mode", ["sparse", "dense"])
+@pytest.mark.parametrize("mode", ["sparse", "bm25", "dense"])
 def test_feedback_on_one_leg(index: Index, mode: str) -> None:
     plain = index.search("cats", k=20, mode=mode)
     same = index.search("cats", k=20, mode=mode, feedback=Feedback(alpha=1.0))
     assert same.ids == plain.ids
     moved = index.search("cats", k=20, mode=mode, feedback=Feedback(docs=2, alpha=0.3))
     assert moved.ids != plain.ids
-    if mode == "sparse":
-        tokens = {term.token for term in moved.feedback["sparse"]}
+    if mode != "dense":
+        tokens = {term.token for term in moved.feedback[mode]}
         best = [index.get(hit.id).text for hit in plain[:2]]  # type: ignore[union-attr]
         assert tokens and tokens <= set(" ".join(best).split())
         why = index.explain("cats", moved.ids[0], mode=mode, feedback=Feedback(docs=2, alpha=0.3))
-        assert why is not None and why.legs["sparse"].added == moved.feedback["sparse"]
+        assert why is not None and why.legs[mode].added == moved.feedback[mode]
         assert sum(term.product for term in why.terms) == pytest.approx(why.score)
     average = Feedback(docs=2, dense="average")
     assert index.search("cats", k=5, mode=mode, feedback=average).ids
@@ -193,7 +198,7 @@ def test_when_rankings_are_fused_around_feedback(index: Index, when: Any) -> Non
 
 def test_feedback_on_every_leg_and_missing_documents(index: Index) -> None:
     for when in ("pre", "post", "both"):
-        for legs in (("sparse",), ("dense",), ("sparse", "dense")):
+        for legs in (("sparse",), ("dense",), ("bm25", "dense"), ("sparse", "bm25", "dense")):
             settings = Feedback(when=when, legs=legs)  # type: ignore[arg-type]
             if when == "pre" and len(legs) > 1:
                 with pytest.raises(ConfigError, match="one leg"):
