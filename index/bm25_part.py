@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,7 @@ class Bm25Part:
         """Return all terms, in order."""
         data = self._bytes.tobytes()
         ends = self._ends.tolist()
-        starts = [0, *ends[:-1]]
-        return [data[start:end].decode() for start, end in zip(starts, ends, strict=True)]
+        return [data[start:end].decode() for start, end in pairwise([0, *ends])]
 
     def find(self, terms: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the number of each term, -1 for one that no document has."""
