@@ -120,6 +120,11 @@ def tune(
     Raises ConfigError for an index of one leg and DataError for fewer queries than two a fold.
     """
     name = _one_measure(measure)
+    if missing == "rescore":
+        raise ConfigError(
+            "tuning fuses what the legs have found; `rescore` would search for each setting",
+            hint="tune with zero or min",
+        )
     legs = list(index.legs)
     if len(legs) < 2:
         raise ConfigError(f"tuning needs two legs; the index has {', '.join(legs)}")

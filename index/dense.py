@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,7 @@ class DenseLeg:
         self._encoder = loaded
         self._model: Mapping[str, Any] | None = None
         self.threads = threads
+        self.on_progress: Callable[[int], None] | None = None
         if loaded is not None:
             self._model = {
                 "name": loaded.name,
@@ -71,7 +72,12 @@ class DenseLeg:
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> DenseLeg:
-        """Return the leg that a manifest describes; its encoder is loaded when first needed."""
+        """Return the leg that a manifest describes; its encoder is loaded when first needed.
+
+        The name of a model alone, `{"model": NAME}`, is the leg with that model.
+        """
+        if not settings or isinstance(settings.get("model"), str):
+            return cls(settings.get("model"))
         try:
             leg = cls(dim=int(settings["dim"]), similarity=settings["similarity"])
             leg._model = settings["model"]
@@ -230,7 +236,9 @@ class DenseWriter:
                     hint="add(documents, given={'dense': array}) takes them",
                 )
             texts = texts_to_encode(documents, spans)
-            vectors = encoder.encode_documents(texts, threads=leg.threads)
+            vectors = encoder.encode_documents(
+                texts, threads=leg.threads, on_progress=leg.on_progress
+            )
         return Prepared(len(documents), leg.comparable(vectors))
 
     def append(self, prepared: Prepared) -> None:

@@ -231,14 +231,29 @@ class Index(Reader):
 
         The other legs stay as they are: nothing is encoded anew. Commits what was added before.
         """
-        made = make_leg(leg, {}) if isinstance(leg, str) else leg
-        generation = self._change_legs(lambda transaction: transaction.add_leg(made))
-        _take_legs(self._store, [made])
-        return generation
+        return self.change_legs(add=leg)
 
     def remove_leg(self, name: str) -> int:
         """Remove a leg and its files; return the generation. Commits what was added before."""
-        return self._change_legs(lambda transaction: transaction.remove_leg(name))
+        return self.change_legs(remove=name)
+
+    def change_legs(self, *, add: str | Leg | None = None, remove: str | None = None) -> int:
+        """Remove a leg, and add one, in one commit; return the generation."""
+        transaction = self._writable()
+        try:
+            if remove is not None:
+                transaction.remove_leg(remove)
+            if add is not None:
+                made = make_leg(add, {}) if isinstance(add, str) else add
+                transaction.add_leg(made)
+        except BaseException:
+            self.rollback()
+            raise
+        generation = self.commit()
+        legs = leg_settings(self.snapshot.manifest.settings)
+        self._settings = replace(self._settings, legs=legs)
+        _take_legs(self._store, [] if add is None else [made])
+        return generation
 
     def transaction(self) -> Transaction:
         """Return the open transaction, begun now if none is; it holds the writer's lock."""
@@ -305,18 +320,6 @@ class Index(Reader):
                 hint=f"add one: lsr legs {self.path} --add dense --dense-model MODEL",
             )
         leg.encoder = load_dense_encoder(encoder) if isinstance(encoder, str) else encoder
-
-    def _change_legs(self, change: Callable[[Transaction], None]) -> int:
-        transaction = self._writable()
-        try:
-            change(transaction)
-        except BaseException:
-            self.rollback()
-            raise
-        generation = self.commit()
-        legs = leg_settings(self.snapshot.manifest.settings)
-        self._settings = replace(self._settings, legs=legs)
-        return generation
 
     def _write(
         self,

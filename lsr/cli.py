@@ -19,10 +19,12 @@ from lsr import (
     cli_eval,
     cli_formats,
     cli_index,
+    cli_legs,
     cli_lsr_benchmark,
     cli_search,
     cli_serve,
     cli_tools,
+    cli_tune,
 )
 from lsr.cli_session import Session
 from lsr.cli_values import read_plainly
@@ -177,12 +179,14 @@ app.command("serve")(cli_serve.serve)
 app.command("encode")(cli_encode.encode)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
+app.command("legs")(cli_legs.legs)
 app.command("merge")(cli_documents.merge)
 app.command("calibrate")(cli_documents.calibrate)
 app.command("export")(cli_formats.export)
 app.command("export-vectors", hidden=True)(cli_formats.export)  # its name in 0.1.0
 app.command("eval")(cli_eval.evaluate)
 app.command("compare")(cli_eval.compare)
+app.command("tune")(cli_tune.tune)
 app.command("warmup")(cli_tools.warmup)
 app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)
