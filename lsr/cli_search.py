@@ -136,12 +136,17 @@ def search(
     if directory.startswith(("http://", "https://")):
         if queries is not None or model is not None:
             raise ConfigError("a service takes neither --queries nor --model; search a folder")
-        others = (mode, depth, fusion, weights, feedback, dense_model)
-        if offset or any(one is not None for one in others):
-            raise ConfigError("--mode, --offset, --depth and what follows them are for a folder")
+        if dense_model is not None:
+            raise ConfigError("a service takes no --dense-model; search a folder")
         wanted = None if vector else text or None
         remote = Remote(wanted, _given_vector(text) if vector else None, like)
-        limits = RemoteLimits(settings.k, filter, fields, exact, recall, path)
+        how = to_fusion(fusion, weights)
+        richer = to_feedback(feedback)
+        limits = RemoteLimits(
+            settings.k, filter, fields, exact, recall, path, mode, offset, depth,
+            None if how is None else how.to_json(),
+            None if isinstance(richer, bool) else richer.to_json(),
+        )  # fmt: skip
         search_remote(session(ctx).output, directory, remote, limits, json=json)
         return
     from lsr.index.index import Index
