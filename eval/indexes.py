@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,21 @@ from lsr.errors import DataError
 from lsr.output import Output, duration
 
 from .datasets import CorpusFacts, Dataset
-from .settings import EvalSettings
+from .settings import LEGS, EvalSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Where an index of the dataset is, how long it took to build, and what is to be said."""
+    """Where an index of the dataset is, how long it took to build, and what is to be said.
+
+    `leg_seconds` has what it took to add each leg to the index as it was built.
+    """
 
     path: Path
     build_seconds: float | None = None
     build_peak: int | None = None
     notes: tuple[str, ...] = ()
+    leg_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def ready_index(
@@ -36,13 +42,16 @@ def ready_index(
     from lsr.index.manifest import FORMAT
 
     # An index of an older format would have to be made again, so it is another index.
-    name = f"{facts.corpus_hash}-{model_fingerprint(settings.model)}-format{FORMAT}"
-    folder = work / "indexes" / name
+    sparse = "sparse" in settings.families
+    model = model_fingerprint(settings.model) if sparse else "no-model"
+    folder = work / "indexes" / f"{facts.corpus_hash}-{model}-format{FORMAT}"
     made = folder / "made.json"
     if not made.exists():
         _build(dataset, facts, settings, folder, output)
+    _add_legs(folder, settings, output)
     found: dict[str, Any] = json.loads(made.read_text("utf-8"))
-    return Opened(folder / "index", found["seconds"], found["peak"])
+    legs = found.get("legs", {})
+    return Opened(folder / "index", found["seconds"], found["peak"], leg_seconds=legs)
 
 
 def model_fingerprint(name: str) -> str:
@@ -64,7 +73,9 @@ def _build(
     path = folder / "index"
     folder.mkdir(parents=True, exist_ok=True)
     begun = (path / "manifest.json").exists()
-    index = Index.open(path) if begun else Index.create(path, encoder=settings.model)
+    # Without sparse vectors the first leg is that of the build; the others are added to it.
+    legs = ["sparse"] if "sparse" in settings.families else [_first_leg(settings)]
+    index = Index.open(path) if begun else Index.create(path, encoder=settings.model, legs=legs)
     if index.generation and len(index) == facts.n_documents:  # complete, but for the note of it
         _note(folder, None, None)
         return
@@ -85,6 +96,33 @@ def _build(
     output.note(
         f"{dataset.name}: indexed {report.documents:,} documents in {duration(report.seconds)}"
     )
+
+
+def _add_legs(folder: Path, settings: EvalSettings, output: Output) -> None:
+    """Add the legs that are asked for and that an index of an evaluation has not got yet."""
+    from lsr.index.index import Index
+
+    made = folder / "made.json"
+    for leg in LEGS:
+        if leg not in settings.families:
+            continue
+        index = Index.open(folder / "index")
+        try:
+            if leg in index.legs:
+                continue
+            started = time.perf_counter()
+            with output.progress(f"leg {leg} added"):
+                index.add_leg(leg)
+            found = json.loads(made.read_text("utf-8"))
+            seconds = time.perf_counter() - started
+            found["legs"] = {**found.get("legs", {}), leg: seconds}
+            made.write_text(json.dumps(found), "utf-8")
+        finally:
+            index.close()
+
+
+def _first_leg(settings: EvalSettings) -> str:
+    return next(leg for leg in LEGS if leg in settings.families)
 
 
 def _note(folder: Path, seconds: float | None, peak: int | None) -> None:

@@ -12,8 +12,12 @@ from .datasets import Identical
 from .measures import DEFAULT_MEASURES, parse_measures
 from .statistics import RESAMPLES, SEED
 
-#: What can be asked for; each is one or several systems.
-FAMILIES = ("bm25", "sparse")
+#: What can be asked for; each is one or several systems. All are legs of an index but `bm25s`, a
+#: peer; without being asked for, the first two are evaluated.
+FAMILIES = ("bm25", "sparse", "bm25s")
+DEFAULT_FAMILIES = FAMILIES[:2]
+#: Those that are legs beside `sparse`.
+LEGS = ("bm25",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def checked_settings(
     *,
     model: str = "bundled",
     index: str | Path | None = None,
-    systems: Sequence[str] = FAMILIES,
+    systems: Sequence[str] = DEFAULT_FAMILIES,
     recalls: Sequence[float] = (0.9, 0.99),
     measures: Sequence[str] = DEFAULT_MEASURES,
     depth: int = 1000,

@@ -58,7 +58,8 @@ class Work(NamedTuple):
     over the vocabulary.
     Anything: `peaks`, a place for each 128 rows; `found`, a place for each term and window;
     `bounds`, `cuts` and `done`, a place for each term; `candidates`, `candidate_sums`;
-    `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`.
+    `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`; `touched` and
+    `touched_sums`, see `touched`.
     `counts`: postings added, rows scored and blocks opened are added.
     """
 
@@ -79,6 +80,8 @@ class Work(NamedTuple):
     listed: npt.NDArray[np.int64]
     parts: npt.NDArray[np.uint8]
     counts: npt.NDArray[np.int64]
+    touched: npt.NDArray[np.int32]
+    touched_sums: npt.NDArray[np.uint16]
 
 
 class Hits(NamedTuple):

@@ -170,6 +170,14 @@ class Bm25Searcher:
         names = [part.term(term) for term in terms.tolist()]
         return dict(zip(names, counts.tolist(), strict=True))
 
+    def document_frequencies(self) -> dict[str, int]:
+        """Return in how many live documents each term is; those in none are left out."""
+        found: Counter[str] = Counter()
+        for part, minus in zip(self._parts, self._minus, strict=True):
+            frequency = part.frequency.astype(np.int64) - (0 if minus is None else minus)
+            found.update(dict(zip(part.vocabulary(), frequency.tolist(), strict=True)))
+        return dict(+found)
+
     def idf(self, term: str) -> float:
         """Return the inverse document frequency of a term, 0 for one that no document has."""
         found = self._term(term)

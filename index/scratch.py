@@ -15,7 +15,7 @@ from lsr.sparse import SparseVector
 from .arguments import Hits, Lists, Query, Rows, Work, table_of
 from .saturation import NONE
 from .searchable import Searchable
-from .windows import BLOCK, MAX_WINDOW_ROWS, RECORD, TIERS, Postings, frozen
+from .windows import BLOCK, MAX_WINDOW_ROWS, MOST_POSTINGS, RECORD, TIERS, Postings, frozen
 
 
 class Arguments(NamedTuple):
@@ -74,6 +74,8 @@ class Scratch:
             listed=np.empty(1024, np.int64),
             parts=np.empty(1024, np.uint8),
             counts=np.zeros(3, np.int64),
+            touched=np.empty(MOST_POSTINGS + 1, np.int32),
+            touched_sums=np.empty(MOST_POSTINGS + 1, np.uint16),
         )
 
     def take(self, query: SparseVector) -> int:

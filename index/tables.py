@@ -119,4 +119,6 @@ def work_of(thread: Table) -> Any:
         _array(thread, 19, np.int64),
         _array(thread, 20, np.uint8),
         _array(thread, 21, np.int64),
+        _array(thread, 22, np.int32),
+        _array(thread, 23, np.uint16),
     )

@@ -79,7 +79,9 @@ def evaluate(
     qrels: Qrels = None,
     systems: Annotated[
         list[str] | None,
-        typer.Option("--legs", metavar="A,B", help="Systems: bm25, sparse; default both."),
+        typer.Option(
+            "--legs", metavar="A,B", help="Systems: bm25, sparse, bm25s; default the first two."
+        ),
     ] = None,
     recall: Annotated[
         list[float] | None,
@@ -115,8 +117,8 @@ def evaluate(
     """Evaluate systems on datasets, or measure TREC runs.
 
     For datasets, writes report.html, report.md, report.json, MTEB's files and the runs: measures
-    with significance, the loss of approximate search, latency, sizes, figures. BM25 (by bm25s)
-    and exact search stand beside approximate search. A dataset that fails is reported, and the
+    with significance, the loss of approximate search, latency, sizes, figures. BM25 and
+    exact search stand beside approximate search. A dataset that fails is reported, and the
     others go on.
     """
     names = _split(measures)
