@@ -8,7 +8,7 @@ import typer
 
 from lsr.cli_session import IndexDir, Json, session
 from lsr.errors import ConfigError
-from lsr.output import number, size
+from lsr.output import counted, number, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -171,14 +171,7 @@ def _change(
     from lsr.index.dense import DenseLeg
 
     if isinstance(made, DenseLeg):
-        done = 0
-
-        def tell(n: int) -> None:
-            nonlocal done
-            done += n
-            progress(done)
-
-        made.on_progress = tell
+        made.on_progress = counted(progress)
     try:
         index.change_legs(add=made, remove=remove)
     finally:
