@@ -24,6 +24,7 @@ from lsr import (
     cli_search,
     cli_serve,
     cli_tools,
+    cli_tune,
 )
 from lsr.cli_session import Session
 from lsr.cli_values import read_plainly
@@ -185,6 +186,7 @@ app.command("export")(cli_formats.export)
 app.command("export-vectors", hidden=True)(cli_formats.export)  # its name in 0.1.0
 app.command("eval")(cli_eval.evaluate)
 app.command("compare")(cli_eval.compare)
+app.command("tune")(cli_tune.tune)
 app.command("warmup")(cli_tools.warmup)
 app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)
