@@ -8,7 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Protocol
 
 from lsr.head import Row
-from lsr.pooling import Pool
 from lsr.tokens import Ids, TextTokenizer, serial_tokenizers
 
 if TYPE_CHECKING:
@@ -44,13 +43,12 @@ class Body(Protocol):
 def encode_in_batches(
     texts: Sequence[str],
     tokenizer: TextTokenizer,
-    body: Body,
-    pool: Pool,
+    rows_of: Callable[[list[Ids]], list[Row]],
     *,
     threads: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Row]:
-    """Return a row for each text, in order.
+    """Return a row for each text, in order; `rows_of` makes them of a batch of term ids.
 
     `on_progress` is called on the calling thread with the number of texts just finished. The
     number of threads that torch uses for one operation is set to one meanwhile.
@@ -64,7 +62,7 @@ def encode_in_batches(
         if stop.is_set():
             return []
         with torch.inference_mode():
-            return pool(body.hidden_states(batch), [len(ids) for ids in batch])
+            return rows_of(batch)
 
     executor = ThreadPoolExecutor(
         threads, thread_name_prefix="lsr-encode", initializer=torch.set_num_threads, initargs=(1,)
