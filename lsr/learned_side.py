@@ -94,20 +94,11 @@ class LearnedNetwork:
         from lsr.splade_batches import encode_in_batches
 
         rows = encode_in_batches(
-            texts, self.tokenizer, self.rows, threads=threads, on_progress=on_progress
+            texts, self.tokenizer, self.vectors, _rows, threads=threads, on_progress=on_progress
         )
         return [keep_largest(row, max_active) for row in rows]
 
-    def rows(self, batch: list[Ids]) -> list[Row]:
-        """Return a row for each text of a batch, given as term ids."""
-        vectors = self.vectors(batch).numpy()
-        rows = []
-        for vector in vectors:
-            terms = np.flatnonzero(vector > 0)
-            rows.append(Row(terms, vector[terms]))
-        return rows
-
-    def vectors(self, batch: list[Ids]) -> Tensor:
+    def vectors(self, batch: Sequence[Ids]) -> Tensor:
         """Return the vectors of a batch, float32 (texts, vocabulary)."""
         from torch.nn import functional
 
@@ -123,7 +114,7 @@ class LearnedNetwork:
         weights = focus(prune(weights, side.prune), side.window)
         return functional.normalize(weights, dim=1) if side.norm == "l2" else weights
 
-    def _token_weights(self, hidden: Tensor, batch: list[Ids]) -> Tensor:
+    def _token_weights(self, hidden: Tensor, batch: Sequence[Ids]) -> Tensor:
         from lsr.head_parts import activate, token_weights
 
         side = self.side
@@ -134,7 +125,7 @@ class LearnedNetwork:
         vectors[:, sorted(self.tokenizer.special_ids)] = 0
         return vectors
 
-    def _network_weights(self, hidden: Tensor, batch: list[Ids]) -> Tensor:
+    def _network_weights(self, hidden: Tensor, batch: Sequence[Ids]) -> Tensor:
         import torch
 
         from lsr.head_parts import literal_residual
@@ -191,8 +182,16 @@ class LearnedNetwork:
             raise ModelError(f"{self.side.tensors} has no tensor {self.side.extras}.{name}.weight")
         return functional.linear(states, weight, bias)
 
-    def _places(self, batch: list[Ids]) -> Tensor:
+    def _places(self, batch: Sequence[Ids]) -> Tensor:
         import torch
 
         texts = np.repeat(np.arange(len(batch)), [len(ids) for ids in batch])
         return torch.from_numpy(texts * self.vocab_size + np.concatenate(batch))
+
+
+def _rows(vectors: Tensor, _: Sequence[int]) -> list[Row]:
+    rows = []
+    for vector in vectors.numpy():
+        terms = np.flatnonzero(vector > 0)
+        rows.append(Row(terms, vector[terms]))
+    return rows

@@ -10,7 +10,7 @@ from lsr.bert import BertWeights, hidden_states, is_bert, read_bert
 from lsr.errors import ModelError
 from lsr.head import Row, keep_largest, pool_text
 from lsr.model_folder import NetworkSide
-from lsr.tokens import Ids, TextTokenizer, read_json
+from lsr.tokens import TextTokenizer, read_json
 from lsr.weights import WeightFiles
 
 if TYPE_CHECKING:
@@ -99,12 +99,12 @@ class SpladeNetwork:
         """Return a row for each text; the outcome does not depend on the number of threads."""
         from lsr.splade_batches import encode_in_batches
 
-        body, pool = self._body, self._pool
-
-        def rows_of(batch: list[Ids]) -> list[Row]:
-            return pool(body.hidden_states(batch), [len(ids) for ids in batch])
-
         rows = encode_in_batches(
-            texts, self.tokenizer, rows_of, threads=threads, on_progress=on_progress
+            texts,
+            self.tokenizer,
+            self._body.hidden_states,
+            self._pool,
+            threads=threads,
+            on_progress=on_progress,
         )
         return [keep_largest(row, max_active) for row in rows]
