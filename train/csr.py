@@ -154,9 +154,10 @@ def load_coder(folder: str | Path, settings: CsrSettings | None = None) -> CsrCo
         given.model_copy(update={"k": k, "latents": latents, "k_start": None}),
     )
     files = WeightFiles(place)
-    state = {
-        own: torch.from_numpy(np.array(files.tensor(name))) for own, name in CODE_NAMES.items()
-    }
+    names = dict(CODE_NAMES)
+    if names["encoder.weight"] not in files.names:  # tied weights are stored under either name
+        names["encoder.weight"] = "decoder.linear.weight"
+    state = {own: torch.from_numpy(np.array(files.tensor(name))) for own, name in names.items()}
     coder.load_state_dict({**state, "silent": state["silent"].long()})
     return coder
 
