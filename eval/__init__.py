@@ -37,10 +37,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from lsr.qrels import read_qrels
+
     from .datasets import Dataset, load_dataset
     from .experiment import evaluate
     from .measures import measure_run
-    from .qrels import read_qrels
     from .results import Report
     from .runs import read_run, write_run
     from .statistics import Comparison, compare
