@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-#: Public names and the modules they live in; each is imported when it is first used.
+#: Public names and the modules they live in, relative to this one; imported when first used.
 _HOMES = {
     "Comparison": "statistics",
     "Dataset": "datasets",
@@ -18,7 +18,7 @@ _HOMES = {
     "evaluate": "experiment",
     "load_dataset": "datasets",
     "measure_run": "measures",
-    "read_qrels": "qrels",
+    "read_qrels": ".qrels",
     "read_run": "runs",
     "write_run": "runs",
 }
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"lsr.eval.{_HOMES[name]}"), name)
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'lsr.eval' has no attribute {name!r}")
 
 
