@@ -1,0 +1,1 @@
+"""Training: sparse encoders from pairs and teachers, by recipe."""

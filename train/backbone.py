@@ -1,0 +1,149 @@
+"""A language model without its vocabulary projection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lsr.errors import ModelError
+from lsr.model_files import find_model
+from lsr.tokens import TextTokenizer
+
+#: How far the shortcut may be from the model's own logits on the probe.
+_TOLERANCE = 1e-4
+#: The bias that keeps a special token out of every vector; float16 can hold it.
+NEVER = -1e4
+
+
+class Hidden(NamedTuple):
+    """Hidden states as the projection sees them: `states` (tokens, width), texts end to end."""
+
+    states: Tensor
+    lengths: list[int]
+
+    def rows(self, *, last: bool) -> Tensor:
+        """Return the states of the first or the last token of each text, (texts, width)."""
+        ends = torch.tensor(self.lengths, device=self.states.device).cumsum(0)
+        return self.states[ends - 1 if last else ends - torch.tensor(self.lengths).to(ends)]
+
+
+class Backbone(nn.Module):
+    """A masked or causal language model that stops before its vocabulary projection.
+
+    `decoder` (vocabulary, width) and `bias` (vocabulary,) are the projection. The bias of special
+    tokens is set so low that they are in no vector, here or in whatever loads the saved model.
+    """
+
+    def __init__(self, name: str, *, causal: bool = False) -> None:
+        super().__init__()
+        self.folder = find_model(name)
+        self.causal = causal
+        self.network = _load(self.folder, causal=causal)
+        projection = self.network.get_output_embeddings()
+        if not isinstance(projection, nn.Linear):
+            raise ModelError(f"{self.folder} has no linear projection to a vocabulary")
+        self.n_vocabulary, self.width = projection.weight.shape
+        self.pad = int(self.network.config.pad_token_id or 0)
+        _check_projection(self.network, projection, self.folder)
+        # A forward of its own, not another module: weights stay tied, and saved as they were.
+        _replace_forward(projection, _unchanged)
+        self._own_bias: Tensor | None
+        missing = torch.zeros(self.n_vocabulary) if projection.bias is None else None
+        self.register_buffer("_own_bias", missing, persistent=False)
+
+    @property
+    def decoder(self) -> Tensor:
+        """The projection's matrix, (vocabulary, width)."""
+        weight: Tensor = self.network.get_output_embeddings().weight
+        return weight
+
+    @property
+    def bias(self) -> Tensor:
+        """The projection's bias, (vocabulary,)."""
+        own: Tensor | None = self.network.get_output_embeddings().bias
+        if own is not None:
+            return own
+        if self._own_bias is None:
+            raise ModelError(f"{self.folder} lost the bias of its projection")
+        return self._own_bias
+
+    def mask(self, ids: list[int]) -> None:
+        """Keep these terms out of every vector."""
+        with torch.no_grad():
+            self.bias[ids] = NEVER
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Hidden:
+        """Return the hidden states of the tokens that the mask leaves."""
+        states = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+        kept = attention_mask.flatten().nonzero().squeeze(1)
+        if len(kept) == attention_mask.numel():
+            return Hidden(states.flatten(0, 1), [input_ids.shape[1]] * len(input_ids))
+        return Hidden(states.flatten(0, 1)[kept], attention_mask.sum(1).tolist())
+
+
+def special_ids(tokenizer: TextTokenizer, n_vocabulary: int) -> list[int]:
+    """Return the ids that are no terms: special tokens, and rows no token belongs to."""
+    beyond = range(tokenizer.size, n_vocabulary)
+    return sorted({*tokenizer.special_ids, *beyond})
+
+
+def _unchanged(states: Tensor) -> Tensor:
+    return states
+
+
+def _replace_forward(module: Any, forward: Any) -> None:
+    module.forward = forward
+
+
+def _load(folder: Path, *, causal: bool) -> Any:
+    import transformers
+
+    kind: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
+    try:
+        model, info = kind.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, safetensors and torch each raise their own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"transformers cannot load the language model in {folder} ({reason})",
+            hint="check that the folder is complete and that transformers knows the architecture",
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing or info.get("mismatched_keys"):
+        what = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])
+        raise ModelError(
+            f"{folder} is not a complete language model: its weights lack {what!r}, which "
+            "transformers would fill with random numbers",
+            hint="give a checkpoint with its language model head (...ForMaskedLM)",
+        )
+    return model
+
+
+def _check_projection(network: Any, projection: nn.Linear, folder: Path) -> None:
+    training = network.training
+    network.eval()
+    with torch.inference_mode():
+        probe = torch.arange(2, 10)[None] % len(projection.weight)
+        expected = network(input_ids=probe).logits
+        whole = projection.forward
+        _replace_forward(projection, _unchanged)
+        found = whole(network(input_ids=probe).logits)
+        _replace_forward(projection, whole)
+    network.train(training)
+    same = found.shape == expected.shape and torch.allclose(
+        found, expected, atol=_TOLERANCE, rtol=_TOLERANCE
+    )
+    if not same:
+        raise ModelError(
+            f"{folder}: its logits are not its hidden states times its projection; "
+            "such a head cannot be trained in chunks"
+        )
