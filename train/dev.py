@@ -122,7 +122,8 @@ def _check_measure(name: str) -> None:
         ir_measures.parse_measure(name)
     except (NameError, ValueError, SyntaxError) as error:
         raise ConfigError(
-            f"dev.measure is {name!r}, which ir_measures does not know", hint="nDCG@10, RR@10, R@100"
+            f"dev.measure is {name!r}, which ir_measures does not know",
+            hint="nDCG@10, RR@10, R@100",
         ) from error
 
 

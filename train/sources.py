@@ -114,9 +114,7 @@ def _by_rule(source: SourceSettings, path: str, rejects: Rejects) -> Iterator[Ex
     corpus = open_corpus(path, format=source.format, rejects=rejects)
     for entry in corpus.entries():
         try:
-            pair = pair_by_rule(
-                entry.values, query, document, source=entry.source, line=entry.line
-            )
+            pair = pair_by_rule(entry.values, query, document, source=entry.source, line=entry.line)
         except BadRecord as error:
             corpus.reject(entry, str(error))
             continue

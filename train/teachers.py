@@ -33,9 +33,7 @@ class Scorer(Protocol):
     def read_queries(self, texts: Sequence[str]) -> Any:
         """Return what `score` needs of these queries, made once for all documents."""
 
-    def score(
-        self, queries: Any, documents: Sequence[str], pairs: tuple[Places, Places]
-    ) -> Scores:
+    def score(self, queries: Any, documents: Sequence[str], pairs: tuple[Places, Places]) -> Scores:
         """Return the score of each pair (place of the query, place of the document), float32."""
 
 
