@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,18 +37,11 @@ class MaskedLM:
 
     def hidden_states(self, texts: Sequence[Ids]) -> Tensor:
         """Return (all tokens, hidden): the texts one after the other."""
-        import torch
-
-        length = max(len(ids) for ids in texts)
-        tokens = torch.full((len(texts), length), self._pad)
-        mask = torch.zeros((len(texts), length), dtype=torch.long)
-        for row, ids in enumerate(texts):
-            tokens[row, : len(ids)] = torch.from_numpy(ids)
-            mask[row, : len(ids)] = 1
-        full = bool(mask.all())
-        logits = self._model(tokens, attention_mask=None if full else mask).logits
-        packed: Tensor = logits.flatten(0, 1) if full else logits[mask.bool()]
-        return packed
+        return pack(
+            texts,
+            self._pad,
+            lambda tokens, mask: self._model(tokens, attention_mask=mask).logits,
+        )
 
     def _take_out_projection(self) -> None:
         import torch
@@ -79,12 +72,30 @@ class MaskedLM:
             setattr(parent, attribute, projection)
 
 
+def pack(texts: Sequence[Ids], pad: int, run: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+    """Return what `run` gives for each token, texts laid end to end; it gets them padded.
+
+    `run` takes tokens (texts, longest) and their mask, None when nothing is padded.
+    """
+    import torch
+
+    length = max(len(ids) for ids in texts)
+    tokens = torch.full((len(texts), length), pad)
+    mask = torch.zeros((len(texts), length), dtype=torch.long)
+    for row, ids in enumerate(texts):
+        tokens[row, : len(ids)] = torch.from_numpy(ids)
+        mask[row, : len(ids)] = 1
+    full = bool(mask.all())
+    found = run(tokens, None if full else mask)
+    return found.flatten(0, 1) if full else found[mask.bool()]
+
+
 def _load(folder: Path) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
     try:
-        with _quiet():
+        with quiet():
             model, info = AutoModelForMaskedLM.from_pretrained(
                 folder,
                 local_files_only=True,
@@ -112,7 +123,8 @@ def _load(folder: Path) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing to the terminal meanwhile."""
     from transformers.utils import logging
 
     control: Any = logging

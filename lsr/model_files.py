@@ -96,8 +96,7 @@ def fingerprint(folder: ModelFolder) -> str:
     sides = [folder.query] if folder.query == folder.document else [folder.query, folder.document]
     for side in sides:
         for file in _files(side):
-            digest.update(file.name.encode() + b"\0")
-            _update(digest, file)
+            update_digest(digest, file)
     return digest.hexdigest()
 
 
@@ -108,15 +107,25 @@ def _settings(side: NetworkSide | TableSide) -> list[Any]:
 
 
 def _files(side: NetworkSide | TableSide) -> list[Path]:
-    names = ["config.json", *_TOKENIZER_FILES]
-    present = [side.folder / name for name in names if (side.folder / name).is_file()]
-    present += sorted(side.folder.glob("*.model"))
     if isinstance(side, TableSide) and not (side.folder / "model.safetensors").is_file():
-        return present + sorted(side.folder.glob("idf.json"))
-    return present + weight_files(side.folder)
+        return _settings_files(side.folder) + sorted(side.folder.glob("idf.json"))
+    return network_files(side.folder)
 
 
-def _update(digest: Any, file: Path) -> None:
+def network_files(folder: Path) -> list[Path]:
+    """Return the files that make a network what it is: settings, tokenizer and weights."""
+    return _settings_files(folder) + weight_files(folder)
+
+
+def _settings_files(folder: Path) -> list[Path]:
+    names = ["config.json", *_TOKENIZER_FILES]
+    present = [folder / name for name in names if (folder / name).is_file()]
+    return present + sorted(folder.glob("*.model"))
+
+
+def update_digest(digest: Any, file: Path) -> None:
+    """Add the name and the content of a file to a digest."""
+    digest.update(file.name.encode() + b"\0")
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lsr.errors import ModelError
-from lsr.tokens import NO_LIMIT, read_json
+from lsr.model_parts import (
+    inside,
+    kind_of,
+    licence,
+    max_length,
+    prompts,
+    read_chain,
+    transformer_settings,
+)
+from lsr.tokens import read_json
 
 Pooling = Literal["max", "sum"]
 Activation = Literal["relu", "log1p_relu"]
@@ -17,12 +26,6 @@ _NETWORKS = ("MLMTransformer", "Transformer")
 _TABLES = ("SparseStaticEmbedding", "IDF")
 _DENSE = ("Pooling", "Normalize", "Dense", "StaticEmbedding", "LayerNorm", "WeightedLayerPooling")
 _CODES = ("SparseAutoEncoder", "CSRSparsity")
-_BERT_CONFIGS = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
-#: These place their first token at position `pad_token_id + 1`.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,45 +94,31 @@ class _Reader:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})
         _check_model_type(self.path, settings)
         side = self._network("", {}, bare=True)
-        return ModelFolder(self.path, "bare", side, side, licence=_licence(self.path))
+        return ModelFolder(self.path, "bare", side, side, licence=licence(self.path))
 
     def modules(self) -> ModelFolder:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})
         _check_model_type(self.path, settings)
-        chain = [(_text(entry, "type"), _text(entry, "path")) for entry in self._module_list()]
+        chain = read_chain(self.path)
         query: NetworkSide | TableSide
-        if len(chain) == 1 and _kind(chain[0][0]) in ("Router", "Asym"):
-            folder = _inside(self.path, chain[0][1])
+        if len(chain) == 1 and kind_of(chain[0][0]) in ("Router", "Asym"):
+            folder = inside(self.path, chain[0][1])
             query, document = self._routes(folder, chain[0][1])
             layout: Literal["symmetric", "router"] = "router"
         else:
             query = document = self._side(chain)
             layout = "symmetric"
-        prompts = _prompts(self.path, settings)
+        query_prompt, document_prompt = prompts(self.path, settings)
         return ModelFolder(
             self.path,
             layout,
             query,
             document,
-            query_prompt=prompts[0],
-            document_prompt=prompts[1],
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
             max_active_dims=_positive(self.path, settings, "max_active_dims"),
-            licence=_licence(self.path),
+            licence=licence(self.path),
         )
-
-    def _module_list(self) -> list[dict[str, Any]]:
-        import json
-
-        file = self.path / "modules.json"
-        try:
-            entries = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"{file} cannot be read as JSON ({error})", hint="fetch the model again"
-            ) from error
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise ModelError(f"{file} is not a list of modules", hint="fetch the model again")
-        return sorted(entries, key=lambda entry: int(entry.get("idx", 0)))
 
     def _routes(
         self, folder: Path, prefix: str
@@ -156,12 +145,12 @@ class _Reader:
         return sides[0], sides[1]
 
     def _side(self, chain: Sequence[tuple[str, str]]) -> NetworkSide | TableSide:
-        kinds = [_kind(name) for name, _ in chain]
+        kinds = [kind_of(name) for name, _ in chain]
         _refuse_other_families(self.path, kinds)
         if len(chain) == 1 and kinds[0] in _TABLES:
             return self._table(chain[0][1])
         if len(chain) == 2 and kinds[0] in _NETWORKS and kinds[1] == "SpladePooling":
-            pooling = _inside(self.path, chain[1][1]) / "config.json"
+            pooling = inside(self.path, chain[1][1]) / "config.json"
             return self._network(chain[0][1], read_json(pooling, missing={}), type=chain[0][0])
         raise ModelError(
             f"{self.path} is a chain of {' + '.join(kinds) or 'no'} modules; a masked language "
@@ -171,14 +160,15 @@ class _Reader:
     def _network(
         self, where: str, pooling: dict[str, Any], *, type: str = "", bare: bool = False
     ) -> NetworkSide:
-        folder = _inside(self.path, where)
+        folder = inside(self.path, where)
         config = read_json(folder / "config.json")
         _check_architecture(folder, config)
-        found = next((name for name in _BERT_CONFIGS if (folder / name).is_file()), None)
-        settings = {} if bare or found is None else read_json(folder / found)
+        settings = {} if bare else transformer_settings(folder)
         task = settings.get("transformer_task")
         if task is None:
-            task = "fill-mask" if bare or _kind(type) == "MLMTransformer" else "feature-extraction"
+            task = (
+                "fill-mask" if bare or kind_of(type) == "MLMTransformer" else "feature-extraction"
+            )
         if task != "fill-mask":
             raise ModelError(
                 f"{folder}: its Transformer module is set up for {task}; SPLADE needs fill-mask",
@@ -193,24 +183,15 @@ class _Reader:
             )
         return NetworkSide(
             folder,
-            self._length(folder, settings.get("max_seq_length"), config),
+            max_length(folder, config, self.limit, settings.get("max_seq_length")),
             lower_case=bool(settings.get("do_lower_case", False)),
             pooling=strategy,
             activation=activation,
         )
 
     def _table(self, where: str) -> TableSide:
-        folder = _inside(self.path, where)
-        return TableSide(folder, self._length(folder, None, {}))
-
-    def _length(self, folder: Path, own: object, config: dict[str, Any]) -> int:
-        length = NO_LIMIT
-        tokenizer = read_json(folder / "tokenizer_config.json", missing={})
-        for value in (self.limit, own, tokenizer.get("model_max_length")):
-            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-                length = int(min(value, NO_LIMIT))
-                break
-        return min(length, _positions(config))
+        folder = inside(self.path, where)
+        return TableSide(folder, max_length(folder, {}, self.limit))
 
 
 def _check_model_type(path: Path, settings: dict[str, Any]) -> None:
@@ -259,34 +240,6 @@ def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
         raise ModelError(f"{folder / 'config.json'} names no model_type and no architecture")
 
 
-def _prompts(path: Path, settings: dict[str, Any]) -> tuple[str, str]:
-    """Return the query and the document prompt as `encode_query` and `encode_document` pick them.
-
-    sentence-transformers always has the names `query` and `document`, empty when not given, so
-    neither `passage` nor `default_prompt_name` is ever reached by the two.
-    """
-    prompts = settings.get("prompts") or {}
-    default = settings.get("default_prompt_name")
-    file = path / "config_sentence_transformers.json"
-    if not isinstance(prompts, dict):
-        raise ModelError(f"{file}: `prompts` is not an object of names and texts")
-    if default is not None and default not in {"query", "document", *prompts}:
-        raise ModelError(f"{file}: default_prompt_name {default!r} is not among the prompts")
-    chosen = [prompts.get(name) or "" for name in ("query", "document")]
-    if not all(isinstance(prompt, str) for prompt in chosen):
-        raise ModelError(f"{file}: a prompt is not a text")
-    return chosen[0], chosen[1]
-
-
-def _positions(config: dict[str, Any]) -> int:
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
-        return NO_LIMIT
-    if config.get("model_type") in _OFFSET_POSITIONS:
-        positions -= int(config.get("pad_token_id") or 0) + 1
-    return positions
-
-
 def _positive(path: Path, settings: dict[str, Any], key: str) -> int | None:
     value = settings.get(key)
     if value is None:
@@ -294,37 +247,3 @@ def _positive(path: Path, settings: dict[str, Any], key: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ModelError(f"{path}: {key} is {value!r}; a positive integer is expected")
     return value
-
-
-def _kind(type_name: str) -> str:
-    return type_name.rsplit(".", 1)[-1]
-
-
-def _text(entry: dict[str, Any], key: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str):
-        raise ModelError(f"modules.json: a module has no {key!r}", hint="fetch the model again")
-    return value
-
-
-def _inside(path: Path, name: str) -> Path:
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ModelError(f"{path}: module path {name!r} leads out of the model folder")
-    return path / name if name else path
-
-
-def _licence(path: Path) -> str | None:
-    """Return the licence that the front matter of the model card names."""
-    try:
-        lines = (path / "README.md").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    if not lines or lines[0].strip() != "---":
-        return None
-    for line in lines[1:]:
-        if line.strip() == "---":
-            break
-        key, _, value = line.partition(":")
-        if key.strip() == "license":
-            return value.strip().strip("\"'") or None
-    return None

@@ -106,6 +106,11 @@ class TextTokenizer:
         end = text.find(" ", characters)
         return end if end >= 0 else len(text)
 
+    def ends_with_special(self, ids: Ids) -> bool:
+        """Return whether the last id is that of a special token, such as [SEP]."""
+        special = self._tokenizer.get_added_tokens_decoder()
+        return len(ids) > 0 and int(ids[-1]) in special and bool(special[int(ids[-1])].special)
+
     def count(self, text: str) -> int:
         """Return how many tokens a text has, without special tokens and without truncation."""
         if self._counter is None:
