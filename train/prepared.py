@@ -240,7 +240,7 @@ class _Writer:
             drawn += 1
         if drawn:
             self._notes.append(
-                f"{source_name(source)}: {drawn:,} example(s) got negatives drawn from its documents"
+                f"{source_name(source)}: {drawn:,} example(s) got negatives drawn at random"
             )
 
     def _check_fill(self, source: SourceSettings, at: int, missing: int, pool: int) -> None:

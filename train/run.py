@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +27,7 @@ from .recipe import Recipe, describe
 from .run_log import RunLog
 from .sampling import BatchPlan
 from .settings_run import DataSettings
+from .sources import resolve, source_name
 from .teacher_cache import Progress, teacher_scores
 
 if TYPE_CHECKING:
@@ -309,10 +310,30 @@ def _batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def explain(recipe: Recipe) -> Sequence[str]:
-    """Return the lines of a dry run: every setting, what it means, and whether it was chosen."""
-    lines = []
+def explain(recipe: Recipe, base: Path | None = None) -> Iterator[str]:
+    """Yield the lines of a dry run: every setting with its meaning, `*` where it was chosen.
+
+    Then the data and teachers: what would be read, and what cannot be found.
+    """
     for name, value, about, is_default in describe(recipe):
-        mark = " " if is_default else "*"
-        lines.append(f"{mark} {name} = {value!r}  ({about})")
-    return lines
+        yield f"{' ' if is_default else '*'} {name} = {_shown(value)}  # {about}"
+    yield ""
+    root = data_root(recipe.data, base)
+    for source in recipe.data.sources:
+        path = resolve(source.path, root)
+        there = path.startswith("irds:") or Path(path).exists()
+        yield f"source {source_name(source)}: {path}{'' if there else '  (NOT FOUND)'}"
+    for teacher in recipe.teachers.models:
+        yield f"teacher {teacher.kind}: {teacher.model or teacher.field}"
+    group, train = recipe.data.documents_per_query, recipe.train
+    steps = f"{train.steps:,} steps" if train.steps else f"{train.epochs:g} epoch(s)"
+    yield (
+        f"{steps} of {train.batch_size * train.accumulate} queries with {group} documents each, "
+        f"on each device"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list) and value and hasattr(value[0], "model_dump"):
+        return repr([one.model_dump(exclude_defaults=True) for one in value])
+    return repr(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -143,6 +144,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if is_best:
             memory.update(best=mean, best_step=step, best_sets=plain(found))
             _take(candidate, trainer.run_folder / "best")
+        shutil.rmtree(candidate, ignore_errors=True)
         parts = ", ".join(f"{name} {score.value:.4f}" for name, score in found.items())
         terms = sum(score.document_terms for score in found.values()) / len(found)
         values = {"step": step, "mean": mean, "best": is_best, "sets": plain(found)}
