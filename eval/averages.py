@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .references import BEIR_13
+from .references import BEIR_13, BEIR_18
 from .results import DatasetResult
 from .statistics import holm, randomisation_test
+
+_FORUMS, _N_FORUMS = "cqadupstack", 12
 
 
 @dataclass(frozen=True, slots=True)
 class Average:
     """The mean over datasets of a system's means, each dataset counting the same.
 
+    The forums of CQADupStack are one dataset of BEIR: the mean of its forums counts once.
     `p` tests the difference from the baseline's average: signs are flipped within each dataset,
     every query weighing one part of its dataset; `p_holm` is corrected for the number of
     systems. None for the baseline itself and where its baseline differs between datasets.
@@ -29,9 +33,21 @@ class Average:
 
 
 def average_name(results: Sequence[DatasetResult]) -> str:
-    """Return what an average over these datasets is called; BEIR-13 only where it is."""
-    names = {one.name.removeprefix("irds:beir/").split("/")[0].lower() for one in results}
-    return "BEIR-13" if names == set(BEIR_13) else f"mean of {len(results)}"
+    """Return what an average over these datasets is called; BEIR-13 and -18 only where it is."""
+    names = {collection(one) for one in results}
+    n_forums = sum(collection(one) == _FORUMS for one in results)
+    if names == set(BEIR_13):
+        return "BEIR-13"
+    if names == set(BEIR_18) and n_forums == _N_FORUMS:
+        return "BEIR-18"
+    return f"mean of {len(names)}"
+
+
+def collection(result: DatasetResult) -> str:
+    """Return what a dataset counts as in an average: its name, or CQADupStack for a forum."""
+    name = result.name.removeprefix("irds:").removeprefix("beir/").lower()
+    first = name.split("/")[0]
+    return first if first == _FORUMS or first in BEIR_18 else name
 
 
 def averages(
@@ -46,7 +62,9 @@ def averages(
     baselines = {one.baseline for one in results}
     found = []
     for name in shared:
-        value = sum(one.system(name).means[measure] for one in results) / len(results)
+        weights = _weights(results)
+        values = [one.system(name).means[measure] for one in results]
+        value = sum(weight * one for weight, one in zip(weights, values, strict=True))
         if baselines == {name} or len(baselines) > 1:
             found.append(Average(name, value))
             continue
@@ -62,13 +80,19 @@ def averages(
     ]
 
 
+def _weights(results: Sequence[DatasetResult]) -> list[float]:
+    """Return what each result weighs in an average: the same for every collection."""
+    counts = Counter(collection(one) for one in results)
+    return [1 / (len(counts) * counts[collection(one)]) for one in results]
+
+
 def _weighted(results: Sequence[DatasetResult], name: str, measure: str) -> list[float]:
     """Return differences scaled so that their mean is the difference of the two averages."""
     n = sum(one.n_queries for one in results)
     scaled = []
-    for result in results:
+    for result, part in zip(results, _weights(results), strict=True):
         values = result.system(name).per_query[measure]
         base = result.system(result.baseline).per_query[measure]
-        weight = n / (len(results) * len(base))
+        weight = n * part / len(base)
         scaled += [weight * (values[query] - base[query]) for query in base]
     return scaled

@@ -91,7 +91,7 @@ def load_dataset(
         file = split_file(folder, split)
         judged = read_qrels(qrels or file)
         asked = read_queries(queries or _queries_file(folder))
-        title, part = folder.resolve().name, "own" if qrels else file.name.split(".")[0]
+        title, part = _folder_name(folder), "own" if qrels else file.name.split(".")[0]
     else:
         if not Path(source).exists():
             raise ConfigError(
@@ -192,6 +192,12 @@ def _joined(
         )
     grades = {query: judged.grades[query] for query in both}
     return Dataset(name, split, corpus, both, Qrels(grades), tuple(notes), on_error)
+
+
+def _folder_name(folder: Path) -> str:
+    """Return a BEIR folder's name; the forums of CQADupStack lie in a folder of that name."""
+    above, name = folder.resolve().parts[-2:]
+    return f"{above.lower()}/{name}" if above.lower() == "cqadupstack" else name
 
 
 def _queries_file(folder: Path) -> str:

@@ -26,6 +26,9 @@ BEIR_13 = {
     "quora": (522_931, 10_000),
 }
 
+#: All sets of BEIR; CQADupStack's twelve forums count as one of them.
+BEIR_18 = (*BEIR_13, "cqadupstack", "trec-news", "robust04", "bioasq", "signal1m")
+
 
 def beir_name(result: DatasetResult) -> str | None:
     """Return the name of the BEIR set that this dataset is, told by its size, else None."""

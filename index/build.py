@@ -67,7 +67,8 @@ class BuildProgress:
     """How far a build is: documents written, of them in this run, seconds, and its source.
 
     `share` is how much of the source `source` (counted from 0) has been read, None if unknown.
-    `blocked` is the part of the work done on the blocks of a segment, which come last.
+    `blocked` is the part of the work done on the blocks of a segment, which come last but for
+    the calibration, of which `calibrated` is the part done.
     """
 
     documents: int
@@ -76,6 +77,7 @@ class BuildProgress:
     source: int
     share: float | None
     blocked: float | None = None
+    calibrated: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,9 @@ def build(
     def blocked(share: float) -> None:
         note(replace(told, seconds=time.perf_counter() - started, blocked=share))
 
+    def calibrating(share: float) -> None:
+        note(replace(told, seconds=time.perf_counter() - started, calibrated=share))
+
     transaction.block_writer = BlockWriter(
         threads=settings.threads, memory=settings.free_memory(), progress=blocked
     )
@@ -140,7 +145,7 @@ def build(
         begun = _begin(transaction, sources, settings)
         done = _write_all(index, transaction, sources, settings, begun, rejects, note, started)
         transaction.merge("all" if index.generation == 0 else "auto")
-        calibrated = keep_calibrated(transaction, settings.free_memory())
+        calibrated = keep_calibrated(transaction, settings.free_memory(), calibrating)
     except BaseException:
         index.abandon()
         raise
@@ -214,8 +219,12 @@ def _write_all(
 
 
 def _state(sources: Sequence[Source], settings: BuildSettings, at: _Position) -> dict[str, Any]:
-    names = [source.name for source in sources]
-    return {"sources": names, "action": settings.action, "position": asdict(at)}
+    return {
+        "sources": [source.name for source in sources],
+        "reading": [source.reading for source in sources],
+        "action": settings.action,
+        "position": asdict(at),
+    }
 
 
 def _begin(
@@ -241,5 +250,12 @@ def _begin(
             f"{', '.join(journal['sources'])}; this is {settings.action} of {', '.join(names)}",
             hint="resume with the same sources, or add --restart to begin again",
         )
+    for source, begun in zip(sources, journal.get("reading", ()), strict=False):
+        if source.reading != begun:
+            raise ConfigError(
+                f"the unfinished build here read {source.name} with {begun or 'defaults'}; "
+                f"this is with {source.reading or 'defaults'}",
+                hint="give the same options to go on, or add --restart to begin again",
+            )
     transaction.resume()
     return at

@@ -203,9 +203,12 @@ def calibrate(
     table, blocks = {}, {}
     for number, size in enumerate(sizes):
         some = asked if size <= 100 else asked[: max(20, len(asked) // 4)]
-        table[size], blocks[size] = _calibrate_size(large, some, size)
-        if progress is not None:
-            progress((number + 1) / len(sizes))
+
+        def tell(share: float, before: int = number) -> None:
+            if progress is not None:
+                progress((before + share) / len(sizes))
+
+        table[size], blocks[size] = _calibrate_size(large, some, size, tell)
     source = "documents" if queries is None else "queries"
     with_blocks = blocks if have_blocks(large) else None
     return Calibration(table, source, len(asked), n_documents, with_blocks)
@@ -223,11 +226,16 @@ def calibrate_in(
     return found
 
 
-def keep_calibrated(transaction: Transaction, memory: int | None = None) -> bool:
+def keep_calibrated(
+    transaction: Transaction,
+    memory: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> bool:
     """Calibrate what a transaction will commit if no table there holds; return if one does.
 
-    With `memory`, an index whose vectors take more bytes is left without: searching it maps all
-    of them. Small indexes need no table, and count as having one.
+    `progress` is told the share that is done, should there be something to do. With `memory`, an
+    index whose vectors take more bytes is left without: searching it maps all of them. Small
+    indexes need no table, and count as having one.
     """
     large = _large(transaction.segments())
     stored = transaction.settings.get(SETTING)
@@ -242,7 +250,7 @@ def keep_calibrated(transaction: Transaction, memory: int | None = None) -> bool
     )
     if memory is not None and sum(array.nbytes for array in arrays) > memory:
         return False
-    calibrate_in(transaction)
+    calibrate_in(transaction, progress=progress)
     return True
 
 
@@ -255,7 +263,10 @@ def _count(segments: Sequence[Live]) -> int:
 
 
 def _calibrate_size(
-    segments: Sequence[Live], queries: Sequence[SparseVector], k: int
+    segments: Sequence[Live],
+    queries: Sequence[SparseVector],
+    k: int,
+    progress: Callable[[float], None],
 ) -> tuple[dict[float, SearchKnobs | None], dict[float, BlockChoice]]:
     best = [search(segments, query, k) for query in queries]
     least = [found.scores[-1] if len(found.scores) else np.float32(0) for found in best]
@@ -271,13 +282,20 @@ def _calibrate_size(
         costs = [_cost(segments, one, knobs, len(query.terms)) for one, query in pairs]
         return Point(float(np.mean(reached)), float(np.mean(costs)), knobs)
 
-    points = [point for oversample in _OVERSAMPLES for point in _around_targets(tried, oversample)]
+    lists_tried = _LISTS if have_blocks(segments) else ()
+    steps = len(_OVERSAMPLES) + len(lists_tried)
+    points: list[Point[SearchKnobs]] = []
+    for step, oversample in enumerate(_OVERSAMPLES):
+        progress(step / steps)
+        points += _around_targets(tried, oversample)
     block_points: list[Point[BlockKnobs]] = []
-    for lists in _LISTS if have_blocks(segments) else ():
+    for step, lists in enumerate(lists_tried, len(_OVERSAMPLES)):
+        progress(step / steps)
         for skip_ratio in _SKIP_RATIOS:
             block_points.append(tried(BlockKnobs(lists, skip_ratio)))
             if block_points[-1].recall >= TARGETS[-1] + MARGIN:
                 break
+    progress(1.0)
     chosen: dict[float, SearchKnobs | None] = {}
     blocks: dict[float, BlockChoice] = {}
     for target in TARGETS:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from xxhash import xxh3_64_hexdigest
+
 from lsr.corpus import Corpus, open_corpus
 from lsr.corpus_fields import FieldMap
 from lsr.rejects import Rejects
@@ -37,6 +39,11 @@ class Source(Protocol):
         """What the user called it: a path, an id, `-`."""
         ...
 
+    @property
+    def reading(self) -> str:
+        """How its records are read, in a line: a build goes on only under the same."""
+        ...
+
     def share_read(self) -> float | None:
         """Return how much of the source has been read, 0 to 1; None if not known."""
         ...
@@ -63,6 +70,11 @@ class CorpusSource:
     def name(self) -> str:
         """The path or id as given."""
         return self.source
+
+    @property
+    def reading(self) -> str:
+        """The format and the names of the fields."""
+        return _line(format=self.format, fields=_fields(self.mapping))
 
     def share_read(self) -> float | None:
         """Return how much of the source's bytes has been read, 0 to 1; None if not known."""
@@ -107,6 +119,16 @@ class VectorSource:
         """The path as given."""
         return self.source
 
+    @property
+    def reading(self) -> str:
+        """The format, the scale of the weights, the vocabulary and the names of the fields."""
+        vocabulary = None
+        if self.vocabulary is not None:
+            told = "\n".join(f"{token}\t{term}" for token, term in self.vocabulary.items())
+            vocabulary = f"{len(self.vocabulary):,} tokens ({xxh3_64_hexdigest(told.encode())[:8]})"
+        scale, fields = self.scale or 1.0, _fields(self.mapping)
+        return _line(format=self.format, scale=scale, vocabulary=vocabulary, fields=fields)
+
     def share_read(self) -> float | None:
         """Return None: how far the reading is inside a vector file is not known."""
         return None
@@ -129,3 +151,11 @@ class VectorSource:
                 for document, line in zip(batch.documents, batch.lines, strict=True)
             ]
             yield Batch(records, batch.vectors, batch.position)
+
+
+def _line(**parts: object) -> str:
+    return ", ".join(f"{name} {part}" for name, part in parts.items() if part is not None)
+
+
+def _fields(mapping: FieldMap) -> str | None:
+    return None if mapping == FieldMap() else str(mapping)

@@ -317,10 +317,12 @@ def run_build(
     ):
 
         def show(progress: BuildProgress) -> None:
-            if progress.blocked is None:
-                bar.update(progress.documents, progress.this_run)
-            else:
+            if progress.calibrated is not None:
+                bar.describe(f"calibration {progress.calibrated:.0%}")
+            elif progress.blocked is not None:
                 bar.describe(f"blocks {progress.blocked:.0%}")
+            else:
+                bar.update(progress.documents, progress.this_run)
 
         report = build(index, sources, how, rejects=rejects, progress=show)
     if rejects.count:

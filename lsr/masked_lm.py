@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.errors import ModelError
-from lsr.tokens import Ids
+from lsr.tokens import Ids, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _TOLERANCE = 1e-4
 
 
 class MaskedLM:
-    """Hidden states of several texts laid end to end, from an `AutoModelForMaskedLM`.
+    """Hidden states of several texts laid end to end, from a masked or causal language model.
 
     The output projection is taken out of the model when its own logits on a probe equal
     hidden @ decoder.T + bias; where they do not, `decoder` is None and `hidden_states` returns
@@ -92,11 +92,14 @@ def pack(texts: Sequence[Ids], pad: int, run: Callable[[Tensor, Tensor | None], 
 
 def _load(folder: Path) -> Any:
     import torch
-    from transformers import AutoModelForMaskedLM
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
+    names = read_json(folder / "config.json").get("architectures") or []
+    causal = any(str(name).endswith("ForCausalLM") for name in names)
+    kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
     try:
         with quiet():
-            model, info = AutoModelForMaskedLM.from_pretrained(
+            model, info = kind.from_pretrained(
                 folder,
                 local_files_only=True,
                 trust_remote_code=False,

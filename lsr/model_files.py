@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from lsr.errors import ModelError, OfflineError
-from lsr.model_folder import ModelFolder, NetworkSide, TableSide
+from lsr.model_folder import AnySide, LearnedSide, ModelFolder, TableSide
 from lsr.weights import weight_files
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
@@ -100,15 +101,21 @@ def fingerprint(folder: ModelFolder) -> str:
     return digest.hexdigest()
 
 
-def _settings(side: NetworkSide | TableSide) -> list[Any]:
+def _settings(side: AnySide) -> list[Any]:
     if isinstance(side, TableSide):
-        return ["table", side.max_seq_length]
+        plain = ["table", side.max_seq_length]
+        return [*plain, side.counts, side.unit] if side.counts or side.unit else plain
+    if isinstance(side, LearnedSide):
+        values = asdict(side)
+        return ["learned", *(values[name] for name in values if name not in ("folder", "tensors"))]
     return ["network", side.max_seq_length, side.lower_case, side.pooling, side.activation]
 
 
-def _files(side: NetworkSide | TableSide) -> list[Path]:
+def _files(side: AnySide) -> list[Path]:
     if isinstance(side, TableSide) and not (side.folder / "model.safetensors").is_file():
         return _settings_files(side.folder) + sorted(side.folder.glob("idf.json"))
+    if isinstance(side, LearnedSide) and side.tensors.is_file():
+        return [side.tensors, *network_files(side.folder)]
     return network_files(side.folder)
 
 

@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.errors import ConfigError
-from lsr.model_folder import Activation, Pooling
+from lsr.model_folder import (
+    HEAD_FILE,
+    HEAD_TENSORS,
+    QUERY_NETWORK,
+    QUERY_TABLE,
+    Activation,
+    Pooling,
+)
 from lsr.tokens import read_json
 from lsr.weights import WeightFiles
 
@@ -71,21 +78,80 @@ def save_router(
     """
     _new_folder(target)
     _copy_network(network, target, max_seq_length, half)
-    query = target / "query_0_SparseStaticEmbedding"
+    query = target / QUERY_TABLE
     pool = "document_1_SpladePooling"
     _write_pooling(target / pool, network, pooling, activation)
     _write_table(query, network, table)
     structure = {"query": [query.name], "document": ["", pool]}
-    types = {query.name: _TABLE, "": _NETWORK, pool: _POOLING}
-    parameters = {"default_route": "document", "allow_empty_key": True, "route_mappings": {}}
-    router = {"types": types, "structure": structure, "parameters": parameters}
-    _write_json(target / "router_config.json", router)
-    _write_modules(target, [("", _ROUTER)])
+    _write_router(target, {query.name: _TABLE, "": _NETWORK, pool: _POOLING}, structure)
     _write_settings(target, prompts)
     vocabulary = read_json(target / "tokenizer.json")["model"]["vocab"]
     if isinstance(vocabulary, dict):
         weights = {token: float(table[term]) for token, term in vocabulary.items()}
         _write_json(target / "idf.json", weights)
+
+
+def save_two_networks(
+    query: Path,
+    document: Path,
+    target: Path,
+    *,
+    pooling: tuple[Pooling, Pooling] = ("max", "max"),
+    activation: tuple[Activation, Activation] = ("relu", "relu"),
+    max_seq_length: tuple[int | None, int | None] = (None, None),
+    prompts: Mapping[str, str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a folder with a network for each side; pairs are (query, document).
+
+    The network for documents lies at the root.
+    """
+    _new_folder(target)
+    _copy_network(document, target, max_seq_length[1], half)
+    own = target / QUERY_NETWORK
+    own.mkdir()
+    _copy_network(query, own, max_seq_length[0], half)
+    pools = "query_1_SpladePooling", "document_1_SpladePooling"
+    for name, network, strategy, function in zip(
+        pools, (query, document), pooling, activation, strict=True
+    ):
+        _write_pooling(target / name, network, strategy, function)
+    structure = {"query": [own.name, pools[0]], "document": ["", pools[1]]}
+    types = {own.name: _NETWORK, "": _NETWORK, **dict.fromkeys(pools, _POOLING)}
+    _write_router(target, types, structure)
+    _write_settings(target, prompts)
+
+
+def add_head(
+    target: Path,
+    query: Mapping[str, Any],
+    document: Mapping[str, Any],
+    tensors: Mapping[str, npt.NDArray[Any]],
+    *,
+    query_network: Path | None = None,
+    query_table: npt.NDArray[np.float32] | None = None,
+) -> None:
+    """Add to a saved folder what the public layouts cannot say, in files of our own.
+
+    `query` and `document` describe the sides as `lsr.model_folder.LearnedSide` names their
+    fields. Others load what lies beside it: the base weights, without these parts.
+    """
+    if query_network is not None and not (target / QUERY_NETWORK).exists():
+        (target / QUERY_NETWORK).mkdir()
+        _copy_network(query_network, target / QUERY_NETWORK, None, half=False)
+    if query_table is not None and not (target / QUERY_TABLE).exists():
+        _write_table(target / QUERY_TABLE, target, query_table)
+    about = "read by lsr; other libraries load the base weights without these parts"
+    content = {"format": 1, "about": about, "query": dict(query), "document": dict(document)}
+    _write_json(target / HEAD_FILE, content)
+    if tensors:
+        _write_tensors(target / HEAD_TENSORS, tensors)
+
+
+def save_network(network: Path, target: Path, *, half: bool = False) -> None:
+    """Write a language model and its tokenizer alone, for `add_head` to add to."""
+    _new_folder(target)
+    _copy_network(network, target, None, half)
 
 
 def _new_folder(target: Path) -> None:
@@ -141,6 +207,15 @@ def _write_tensors(file: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     save_file(contiguous, str(file), metadata={"format": "pt"})
     file.chmod(0o644)  # the library makes it readable for its owner only
+
+
+def _write_router(
+    target: Path, types: Mapping[str, str], structure: Mapping[str, list[str]]
+) -> None:
+    parameters = {"default_route": "document", "allow_empty_key": True, "route_mappings": {}}
+    router = {"types": types, "structure": structure, "parameters": parameters}
+    _write_json(target / "router_config.json", router)
+    _write_modules(target, [("", _ROUTER)])
 
 
 def _write_modules(target: Path, modules: list[tuple[str, str]]) -> None:

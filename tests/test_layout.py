@@ -27,6 +27,7 @@ HEAVY = {"torch", "transformers", "faiss", "fastapi", "matplotlib", "pandas"}
 #: Modules that cannot live without a heavy library; others import them where they use them.
 ALLOWED_HEAVY = {
     "lsr.bert_torch": {"torch"},
+    "lsr.head_parts": {"torch"},
     "lsr.service.app": {"fastapi"},
     "lsr.service.openapi": {"fastapi"},
     "lsr.service.page": {"fastapi"},
@@ -36,10 +37,10 @@ ALLOWED_HEAVY = {
 }
 #: Modules of training that are made of tensors.
 TENSORS = (
-    "activations",
     "backbone",
     "encoded",
     "head",
+    "literal",
     "model",
     "objective",
     "ranking",

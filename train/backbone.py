@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lsr.errors import ModelError
+from lsr.errors import DataError, ModelError
+from lsr.masked_lm import quiet
 from lsr.model_files import find_model
 from lsr.tokens import TextTokenizer
 
@@ -19,15 +20,25 @@ NEVER = -1e4
 
 
 class Hidden(NamedTuple):
-    """Hidden states as the projection sees them: `states` (tokens, width), texts end to end."""
+    """Hidden states as the projection sees them, texts end to end.
+
+    `states` (tokens, width), `terms` int64 (tokens,); `lengths` of the texts add up to tokens.
+    """
 
     states: Tensor
+    terms: Tensor
     lengths: list[int]
 
     def rows(self, *, last: bool) -> Tensor:
         """Return the states of the first or the last token of each text, (texts, width)."""
-        ends = torch.tensor(self.lengths, device=self.states.device).cumsum(0)
-        return self.states[ends - 1 if last else ends - torch.tensor(self.lengths).to(ends)]
+        lengths = torch.tensor(self.lengths, device=self.states.device)
+        ends = lengths.cumsum(0)
+        return self.states[ends - 1 if last else ends - lengths]
+
+    def texts(self) -> Tensor:
+        """Return which text each token belongs to, int64 (tokens,)."""
+        lengths = torch.tensor(self.lengths, device=self.states.device)
+        return torch.repeat_interleave(lengths)
 
 
 class Backbone(nn.Module):
@@ -70,18 +81,39 @@ class Backbone(nn.Module):
             raise ModelError(f"{self.folder} lost the bias of its projection")
         return self._own_bias
 
-    def mask(self, ids: list[int]) -> None:
-        """Keep these terms out of every vector."""
+    def prepare(self, special: list[int], scale: float) -> None:
+        """Keep `special` terms out of every vector, and divide the logits by `scale` for good.
+
+        The scale goes into the last layer norm and the bias, so that the saved model has it.
+        """
+        if scale != 1.0:
+            self._divide_head(scale)
         with torch.no_grad():
-            self.bias[ids] = NEVER
+            self.bias[special] = NEVER
+
+    def _divide_head(self, scale: float) -> None:
+        norm = _last_norm(self.network)
+        before = _probe(self.network)
+        with torch.no_grad():
+            for parameter in norm.parameters(recurse=False):
+                parameter.div_(scale)
+            self.bias.div_(scale)
+        if not torch.allclose(before / scale, _probe(self.network), rtol=1e-3, atol=1e-5):
+            raise ModelError(
+                f"{self.folder}: its last norm ({type(norm).__name__}) cannot be scaled",
+                hint="--set model.head_scale=1.0",
+            )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Hidden:
         """Return the hidden states of the tokens that the mask leaves."""
         states = self.network(input_ids=input_ids, attention_mask=attention_mask).logits
+        lengths = attention_mask.sum(1).tolist()
+        if 0 in lengths:
+            raise DataError(
+                f"text {lengths.index(0)} of a batch has no tokens; a network needs at least one"
+            )
         kept = attention_mask.flatten().nonzero().squeeze(1)
-        if len(kept) == attention_mask.numel():
-            return Hidden(states.flatten(0, 1), [input_ids.shape[1]] * len(input_ids))
-        return Hidden(states.flatten(0, 1)[kept], attention_mask.sum(1).tolist())
+        return Hidden(states.flatten(0, 1)[kept], input_ids.flatten()[kept], lengths)
 
 
 def special_ids(tokenizer: TextTokenizer, n_vocabulary: int) -> list[int]:
@@ -103,14 +135,15 @@ def _load(folder: Path, *, causal: bool) -> Any:
 
     kind: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
     try:
-        model, info = kind.from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with quiet():
+            model, info = kind.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
     except Exception as error:  # transformers, safetensors and torch each raise their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
@@ -128,17 +161,42 @@ def _load(folder: Path, *, causal: bool) -> Any:
     return model
 
 
-def _check_projection(network: Any, projection: nn.Linear, folder: Path) -> None:
+def _probe(network: Any) -> Tensor:
     training = network.training
     network.eval()
     with torch.inference_mode():
-        probe = torch.arange(2, 10)[None] % len(projection.weight)
-        expected = network(input_ids=probe).logits
-        whole = projection.forward
-        _replace_forward(projection, _unchanged)
-        found = whole(network(input_ids=probe).logits)
-        _replace_forward(projection, whole)
+        states: Tensor = network(input_ids=torch.arange(2, 10)[None]).logits
     network.train(training)
+    return states
+
+
+def _last_norm(network: Any) -> nn.Module:
+    """Return the norm whose output is what the projection sees."""
+    outputs: list[tuple[nn.Module, Any]] = []
+    handles = [
+        module.register_forward_hook(lambda module, _, output: outputs.append((module, output)))
+        for module in network.modules()
+        if "norm" in type(module).__name__.lower()
+    ]
+    states = _probe(network)
+    for handle in handles:
+        handle.remove()
+    if not outputs or not torch.equal(outputs[-1][1], states):
+        raise ModelError(
+            "no layer norm stands right before the vocabulary projection, so head_scale has "
+            "nothing to scale",
+            hint="--set model.head_scale=1.0",
+        )
+    return outputs[-1][0]
+
+
+def _check_projection(network: Any, projection: nn.Linear, folder: Path) -> None:
+    expected = _probe(network)
+    whole = projection.forward
+    _replace_forward(projection, _unchanged)
+    with torch.inference_mode():
+        found = whole(_probe(network))
+    _replace_forward(projection, whole)
     same = found.shape == expected.shape and torch.allclose(
         found, expected, atol=_TOLERANCE, rtol=_TOLERANCE
     )

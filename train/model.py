@@ -14,10 +14,10 @@ from lsr.tokens import TextTokenizer
 from lsr.train.backbone import Backbone, special_ids
 from lsr.train.encoded import Encoded, Side, TokenBatch
 from lsr.train.recipe import Recipe
-from lsr.train.saving import read_table, save_model
+from lsr.train.saving import read_extras, read_table, save_model, start_of
 from lsr.train.settings_model import ModelSettings, SideSettings
-from lsr.train.sides import NetworkSide
-from lsr.train.table import StaticSide
+from lsr.train.sides import Extras, NetworkSide, TokenSide
+from lsr.train.table import StaticSide, read_table_file, term_counts
 
 __all__ = ["Encoded", "Side", "SparseModel", "TokenBatch", "build_model", "load_model"]
 
@@ -29,44 +29,56 @@ def build_model(recipe: Recipe, *, idf: Tensor | None = None) -> SparseModel:
 
     `idf` (vocabulary,) is what a query table begins with. Raises ConfigError when the recipe
     needs it and it is missing or of another vocabulary, ModelError when a folder is no model.
+    New layers are drawn from torch's generator: seed it first.
     """
-    return SparseModel(recipe.model, idf=idf)
+    model = SparseModel(recipe.model, idf=idf)
+    model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    return model
 
 
-def load_model(folder: str | Path, recipe: Recipe, *, idf: Tensor | None = None) -> SparseModel:
-    """Return the model that `save` wrote to a folder, for a recipe with the same sides."""
-    settings = recipe.model.model_copy(update={"init": str(folder), "head_scale": 1.0})
-    model = SparseModel(settings, idf=read_table(Path(folder)) if idf is None else idf)
+def load_model(folder: str | Path, recipe: Recipe) -> SparseModel:
+    """Return the model that `save` wrote to a folder, for a recipe with the same sides.
+
+    Weights are equal bit for bit. Raises ModelError when the folder has other sides.
+    """
+    place = Path(folder)
+    settings = recipe.model.model_copy(update=start_of(place))
+    model = SparseModel(settings, idf=read_table(place))
+    model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    read_extras(model, place)
     return model
 
 
 class SparseModel(nn.Module):
     """Query side and document side over one vocabulary.
 
-    `encode` is the forward pass of either; `save` writes a folder that `lsr` and
-    sentence-transformers load.
+    `encode` is the forward pass of either; `save` writes a folder that `lsr` loads, and
+    sentence-transformers too where it has the parts.
     """
 
     def __init__(self, settings: ModelSettings, *, idf: Tensor | None = None) -> None:
         super().__init__()
+        if settings.document.kind == "csr":
+            raise ConfigError("csr codes come from dense vectors; see lsr.train.csr")
         self.settings = settings
+        self.keeps_inputs = False
         body = Backbone(settings.init, causal=settings.document.kind == "causal")
         self.folder = body.folder
         self.n_vocabulary = body.n_vocabulary
         self.pad = body.pad
-        networks = {"document": body}
-        if settings.query.kind in ("mlm", "clsmlm", "causal"):
-            own = Backbone(settings.query_init or settings.init)
-            networks["query"] = body if settings.shared else own
         self.tokenizers = {
             "query": self._tokenizer(settings.query, settings.query_length),
             "document": self._tokenizer(settings.document, settings.document_length),
         }
+        if self.tokenizer.size > self.n_vocabulary:
+            raise ModelError(
+                f"{body.folder}: the tokenizer has {self.tokenizer.size} tokens but the model "
+                f"has a vocabulary of {self.n_vocabulary}"
+            )
         self.special = special_ids(self.tokenizer, self.n_vocabulary)
-        for network in networks.values():
-            network.mask(self.special)
-        self.document = NetworkSide(settings.document, body)
-        self.query = self._query_side(networks, idf)
+        body.prepare(self.special, settings.head_scale)
+        self.document = self._network_side(settings.document, body, None)
+        self.query = self._query_side(body, idf)
 
     @property
     def tokenizer(self) -> TextTokenizer:
@@ -95,8 +107,10 @@ class SparseModel(nn.Module):
     def encode(self, side: Side, batch: TokenBatch) -> Encoded:
         """Return the vectors of the texts of a batch, with gradients."""
         module = self.query if side == "query" else self.document
-        encoded: Encoded | Tensor = module(batch)
-        return encoded if isinstance(encoded, Encoded) else Encoded(encoded, encoded)
+        encoded: Encoded = module(batch)
+        if not self.keeps_inputs:
+            return encoded
+        return encoded._replace(inputs=term_counts(batch, self.n_vocabulary, self.special) > 0)
 
     def forward(self, side: Side, batch: TokenBatch) -> Encoded:
         """Return `encode`; wrappers such as DDP call the model itself."""
@@ -123,32 +137,49 @@ class SparseModel(nn.Module):
         ]
         return [group for group in groups if group["params"]]
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model to a new folder, in a layout that sentence-transformers loads."""
-        save_model(self, Path(folder))
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
+        """Write the model to a new folder, in a layout that sentence-transformers loads.
+
+        `half` stores the networks as float16. Parts that others have no modules for go into
+        `sparse_head.json` and a file of tensors, which `lsr` reads.
+        """
+        save_model(self, Path(folder), half=half)
 
     def _tokenizer(self, side: SideSettings, length: int) -> TextTokenizer:
         special = side.kind not in ("binary", "table")
         return TextTokenizer(self.folder, length=length, special=special)
 
-    def _query_side(self, networks: dict[str, Backbone], idf: Tensor | None) -> nn.Module:
+    def _network_side(
+        self, settings: SideSettings, body: Backbone, extras: Extras | None
+    ) -> NetworkSide | TokenSide:
+        if extras is None:
+            extras = Extras(settings, body.width, body.n_vocabulary)
+        kind = TokenSide if settings.kind in ("mlp", "expmlp") else NetworkSide
+        return kind(settings, body, extras, self.special)
+
+    def _query_side(self, body: Backbone, idf: Tensor | None) -> nn.Module:
         settings = self.settings.query
         if settings.kind in ("binary", "table"):
-            if settings.table in ("idf", "learned"):
-                idf = _checked(idf, self.n_vocabulary)
-            return StaticSide(settings, self.n_vocabulary, self.special, idf)
-        if networks["query"] is networks["document"] and settings == self.settings.document:
-            return self.document
-        return NetworkSide(settings, networks["query"])
-
-
-def _checked(idf: Tensor | None, n_vocabulary: int) -> Tensor:
-    if idf is None:
-        raise ConfigError("the query table begins with idf, and no idf was given")
-    if idf.shape != (n_vocabulary,):
-        raise ConfigError(
-            f"the idf table has {idf.numel()} weights; the model has {n_vocabulary} terms"
-        )
-    if not bool(torch.isfinite(idf).all()) or bool((idf < 0).any()):
-        raise ModelError("the idf table holds a weight that is negative or not finite")
-    return idf
+            table = None
+            if settings.table == "file":
+                table = read_table_file(
+                    Path(str(settings.table_file)), self.tokenizer, self.n_vocabulary
+                )
+            elif settings.table != "none":
+                table = idf
+                if table is None:
+                    raise ConfigError("the query table begins with idf, and no idf was given")
+            return StaticSide(settings, self.n_vocabulary, self.special, table)
+        if self.settings.shared:
+            if settings == self.settings.document:
+                return self.document
+            same = settings.kind == self.settings.document.kind
+            return self._network_side(settings, body, self.document.extras if same else None)
+        own = Backbone(self.settings.query_init or self.settings.init, causal=body.causal)
+        if own.n_vocabulary != self.n_vocabulary:
+            raise ModelError(
+                f"{own.folder} has {own.n_vocabulary} terms, {self.folder} {self.n_vocabulary}; "
+                "both sides must share one vocabulary"
+            )
+        own.prepare(self.special, self.settings.head_scale)
+        return self._network_side(settings, own, None)

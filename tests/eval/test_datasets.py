@@ -147,3 +147,9 @@ def test_a_dataset_of_ir_datasets(shared: Path, tmp_path: Path) -> None:
     first, *notes = done.stdout.splitlines()
     assert first == "irds-cranfield-default 225 1837 1398"
     assert notes[0] == "2 bad record(s) of the corpus are left out"
+
+
+def test_the_forums_of_cqadupstack_are_named_with_it(beir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "CQADupStack" / "android"
+    shutil.copytree(beir, folder)
+    assert load_dataset(str(folder)).name == "cqadupstack/android"

@@ -17,6 +17,7 @@ from lsr.errors import ConfigError
 from lsr.eval.averages import average_name, averages
 from lsr.eval.datasets import load_dataset
 from lsr.eval.experiment import evaluate
+from lsr.eval.references import BEIR_18
 from lsr.eval.report import to_html, to_json
 from lsr.eval.results import DatasetResult, Report, load, save
 from lsr.eval.run_files import measure_files
@@ -138,6 +139,27 @@ def test_averages_and_their_test(report: Report) -> None:
         assert exact.p is not None and exact.p_holm is not None and exact.p <= exact.p_holm <= 1
         assert found["BM25"].p is None
     assert average_name(report.datasets) == "mean of 2"
+
+
+def test_the_forums_of_cqadupstack_count_as_one_dataset(report: Report) -> None:
+    first, second = report.datasets
+    forums = [
+        replace(first, name="cqadupstack/android"),
+        replace(second, name="irds:beir/cqadupstack/gis"),
+    ]
+    datasets = [*forums, replace(second, name="scifact")]
+    found = {one.system: one for one in averages(datasets, "AP", resamples=100, seed=1)}
+    one, two = (result.system("sparse exact").means["AP"] for result in (first, second))
+    exact = found["sparse exact"]
+    assert exact.value == pytest.approx(((one + two) / 2 + two) / 2)
+    if has_bm25:
+        assert exact.difference == pytest.approx(exact.value - found["BM25"].value)
+    assert average_name(datasets) == "mean of 2"
+    beir = [replace(first, name=f"irds:beir/{name}/test") for name in BEIR_18]
+    assert average_name(beir) == "mean of 18"
+    forum = [replace(first, name=f"cqadupstack/{at}") for at in range(12)]
+    assert average_name([*beir[:13], *beir[14:], *forum]) == "BEIR-18"
+    assert average_name(beir[:13]) == "BEIR-13"
 
 
 class Page(HTMLParser):

@@ -14,7 +14,7 @@ from lsr import Document, Index
 from lsr.errors import ConfigError, IndexFormatError
 from lsr.index import calibration
 from lsr.index.blocks import BLOCK_ARRAYS, BlockSettings
-from lsr.index.build import BuildSettings, build
+from lsr.index.build import BuildProgress, BuildSettings, build
 from lsr.index.calibration import SETTING, TARGETS, BlockChoice, Calibration, calibrate
 from lsr.index.knobs import BlockKnobs, SearchKnobs
 from lsr.index.planner import choose
@@ -206,19 +206,24 @@ def test_an_index_is_calibrated_anew_when_it_gets_blocks(shelf: Index) -> None:
     assert shelf.search({1: 1.0}, recall=0.9).path in ("exact", "accumulate", "blocks")
 
 
-def test_a_build_makes_blocks_within_its_memory_and_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_a_build_makes_blocks_within_its_memory_and_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "SMALL", 100)
     path = tmp_path / "v.parquet"
     ids = [str(row) for row in range(1500)]
     write_vectors(path, "parquet", [(ids, topical(1500, 14))])
     index = Index.create(tmp_path / "i", encoder=None, vocab_size=VOCAB, blocks=PRUNED)
-    told: list[float | None] = []
+    seen: list[BuildProgress] = []
     build(
         index,
         [VectorSource(str(path), VOCAB)],
         BuildSettings(memory=700_000_000, threads=2),
         rejects=Rejects("stop"),
-        progress=lambda progress: told.append(progress.blocked),
+        progress=seen.append,
     )
-    shares = [share for share in told if share is not None]
-    assert told[0] is None and shares == sorted(shares) and shares[-1] == 1
+    assert seen[0].blocked is None and seen[-1].calibrated == 1
+    for shares in ([now.blocked for now in seen], [now.calibrated for now in seen]):
+        told = [share for share in shares if share is not None]
+        assert told == sorted(told) and told[-1] == 1
     assert block_files(index) == [sorted(BLOCK_ARRAYS)]

@@ -107,6 +107,29 @@ def test_resume_wants_the_same_sources_and_may_find_nothing_to_resume(
     assert report.documents == 5
 
 
+def test_resume_wants_vectors_read_at_the_same_scale_and_with_the_same_vocabulary(
+    tmp_path: Path,
+) -> None:
+    lines = [json.dumps({"id": f"d{i}", "vector": {"cat": 40 + i}}) for i in range(45)]
+    path = tmp_path / "docs.jsonl"
+    path.write_text("\n".join([*lines, '{"id": "broken"}']) + "\n")
+    index = Index.create(tmp_path / "i", encoder=None, vocab_size=5)
+
+    def run(scale: float, vocabulary: dict[str, int], *, resume: bool = True) -> None:
+        source = VectorSource(str(path), 5, vocabulary, scale)
+        build(index, [source], small(resume=resume), rejects=Rejects("stop"))
+
+    with pytest.raises(DataError):
+        run(100.0, {"cat": 1}, resume=False)
+    with pytest.raises(ConfigError, match=r"read .*docs.jsonl with scale 100.0.* this is with sc"):
+        run(10.0, {"cat": 1})
+    with pytest.raises(ConfigError, match="vocabulary 1 tokens"):
+        run(100.0, {"cat": 2})
+    path.write_text("\n".join(lines) + "\n")
+    run(100.0, {"cat": 1})
+    assert len(index) == 45
+
+
 def test_skipped_lines_are_counted_written_and_not_counted_twice_on_resume(
     tmp_path: Path, encoder: ToyEncoder
 ) -> None:
