@@ -197,6 +197,7 @@ keys.command("list")(cli_serve.keys_list)
 keys.command("remove")(cli_serve.keys_remove)
 bench.command("encode")(cli_bench.encode)
 bench.command("search")(cli_bench.search)
+bench.command("train")(cli_bench.train)
 bench.command("http")(cli_bench_http.http)
 bench.command("lsr-benchmark")(cli_lsr_benchmark.lsr_benchmark)
 # A callback makes typer keep a group of one command a group.

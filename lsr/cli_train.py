@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lsr.cli_session import Json, Model, Threads, session
+
+if TYPE_CHECKING:
+    from lsr.train.settings_run import Teacher
 
 
 def train(
@@ -26,6 +29,9 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show every setting and the data; train nothing.")
     ] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Read the data and score it by teachers; no training.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out where it stopped.")
     ] = False,
@@ -42,7 +48,7 @@ def train(
     session(ctx).settings()
     from lsr.errors import ConfigError
     from lsr.train.recipe import read_recipe, recipe_names
-    from lsr.train.run import explain, train
+    from lsr.train.run import data_root, explain, prepare_data, score_data, train
 
     if listing:
         output.table(
@@ -77,6 +83,11 @@ def train(
             progress.describe(f"teacher {teacher}")
             progress.update(done)
 
+        if prepare:
+            data = prepare_data(found, out, data_root(found.data, base), output.note)
+            scores = score_data(found, data, out, scored)
+            output.data(f"{len(data):,} examples, {scores.size:,} scores")
+            return
         outcome = train(found, out, base=base, resume=resume, say=output.note, on_score=scored)
     if json:
         output.json(outcome)
@@ -192,7 +203,9 @@ def soup(
     measurer = dev_measurer(wanted, None, settings.threads)
     make_soup(folders, out, shares=share)
     rows = []
-    for folder in [*folders, out] if measurer is not None else []:
+    for folder in [*folders, out]:
+        if measurer is None:
+            break
         output.note(f"measuring {folder}")
         scores = measurer(load_encoder(model_in(folder), threads=settings.threads))
         row: dict[str, object] = {"model": str(folder)}
@@ -207,7 +220,7 @@ def soup(
     output.data(str(out))
 
 
-def _teacher(text: str, max_length: int) -> object:
+def _teacher(text: str, max_length: int) -> Teacher:
     from lsr.errors import ConfigError
     from lsr.train.settings_run import Teacher
 

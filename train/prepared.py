@@ -105,13 +105,11 @@ class Prepared:
 
     def document_texts(self) -> Iterator[str]:
         """Yield every document once, in order of number."""
-        for chunk in self._documents.chunks:
-            yield from chunk.to_pylist()
+        yield from _texts(self._documents)
 
     def query_texts(self) -> Iterator[str]:
         """Yield the query of every example."""
-        for chunk in self._queries.chunks:
-            yield from chunk.to_pylist()
+        yield from _texts(self._queries)
 
 
 def prepare(
@@ -332,7 +330,13 @@ def text_hash(text: str) -> int:
     return xxh3_64_intdigest(text.encode("utf-8"))
 
 
-def _map_texts(path: Path) -> pa.ChunkedArray:
+def _texts(column: pa.ChunkedArray[Any]) -> Iterator[str]:
+    for chunk in column.chunks:
+        for text in chunk.to_pylist():
+            yield str(text)
+
+
+def _map_texts(path: Path) -> pa.ChunkedArray[Any]:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:

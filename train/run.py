@@ -82,19 +82,11 @@ def train(
     >>> (outcome.model / "config.json").is_file()
     True
     """
-    from transformers import set_seed
-
     folder = Path(out)
     speak = say or (lambda line: None)
     last = _open_run(recipe, folder, resume, speak)
-    set_seed(recipe.train.seed)
-    threads = _set_threads(recipe.train.threads)
-    data_folder = data_root(recipe.data, base)
-    data = prepare_data(recipe, folder, data_folder, speak)
-    cache = Path(recipe.teachers.cache or folder / "teachers").expanduser()
-    scores = teacher_scores(data, recipe.teachers, cache, threads=threads, on_progress=on_score)
-    trainer = _trainer(recipe, folder, data, scores, data_folder, speak)
-    log = trainer.log_file
+    trainer = prepare_trainer(recipe, folder, base=base, say=say, on_score=on_score)
+    data, log = trainer.batches.data, trainer.log_file
     event, line = _beginning(trainer, data, last)
     log.event(event, {"step": step_of(last) if last else 0, "version": __version__}, line)
     try:
@@ -103,6 +95,35 @@ def train(
         trainer.watch.release()
         log.close()
     return _finish(trainer, recipe, data, folder)
+
+
+def prepare_trainer(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    base: Path | None = None,
+    say: Say | None = None,
+    on_score: Progress | None = None,
+) -> SparseTrainer:
+    """Return the recipe's trainer, ready for its first step: data, scores and model are there."""
+    from transformers import set_seed
+
+    speak = say or (lambda line: None)
+    set_seed(recipe.train.seed)
+    _set_threads(recipe.train.threads)
+    root = data_root(recipe.data, base)
+    data = prepare_data(recipe, folder, root, speak)
+    scores = score_data(recipe, data, folder, on_score)
+    return _trainer(recipe, folder, data, scores, root, speak)
+
+
+def score_data(
+    recipe: Recipe, data: Prepared, folder: Path, on_score: Progress | None = None
+) -> npt.NDArray[np.float32]:
+    """Return (teachers, candidates) float32 scores, computed where the cache lacks them."""
+    cache = Path(recipe.teachers.cache or folder / "teachers").expanduser()
+    threads = count_threads(recipe.train.threads)
+    return teacher_scores(data, recipe.teachers, cache, threads=threads, on_progress=on_score)
 
 
 def data_root(settings: DataSettings, base: Path | None) -> Path | None:
@@ -148,7 +169,8 @@ def count_steps(recipe: Recipe, plan: BatchPlan) -> int:
 def _open_run(recipe: Recipe, folder: Path, resume: bool, say: Say) -> Path | None:
     """Return the checkpoint to go on from, None to begin; write the recipe down."""
     file = folder / "recipe.json"
-    last = (checkpoints(folder / "checkpoints") or [None])[-1]
+    kept = checkpoints(folder / "checkpoints")
+    last = kept[-1] if kept else None
     if file.is_file() and not resume:
         raise ConfigError(
             f"{folder} already holds a run",
@@ -165,7 +187,7 @@ def _open_run(recipe: Recipe, folder: Path, resume: bool, say: Say) -> Path | No
     with reported(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
     replace(file, json.dumps(recipe.model_dump(mode="json"), indent=2).encode("utf-8"))
-    return last
+    return last if resume else None
 
 
 def _changes(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:

@@ -89,8 +89,9 @@ class DenseTeacher:
 
     def read_queries(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the vectors of the queries."""
-        vectors = self._encoder.encode_queries([self._prompts[0] + text for text in texts])
-        return self._comparable(vectors)
+        return self._comparable(
+            self._encoder.encode_queries([self._prompts[0] + text for text in texts])
+        )
 
     def score(
         self,
@@ -100,14 +101,16 @@ class DenseTeacher:
     ) -> Scores:
         """Return the inner product of each pair, or its cosine."""
         rows = self._encoder.encode_documents([self._prompts[1] + text for text in documents])
-        found = np.einsum("ij,ij->i", queries[pairs[0]], self._comparable(rows)[pairs[1]])
-        return found.astype(np.float32)
+        products = queries[pairs[0]] * self._comparable(rows)[pairs[1]]
+        found: Scores = products.sum(axis=1, dtype=np.float32)
+        return found
 
     def _comparable(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if self._encoder.similarity != "cosine":
             return vectors
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, np.maximum(lengths, 1e-12), dtype=np.float32)
+        found: Scores = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+        return found
 
 
 class CrossTeacher:
@@ -182,7 +185,8 @@ class CrossTeacher:
         )
         with torch.inference_mode():
             logits = self._model(**inputs).logits
-        return logits[:, 0].float().numpy().astype(np.float32)
+        found: Scores = logits[:, 0].float().numpy()
+        return found
 
 
 def _fingerprint(*parts: str) -> str:

@@ -40,13 +40,15 @@ class BothSides(nn.Module):
         return self.model.encode("query", queries), self.model.encode("document", documents)
 
 
-class SparseTrainer(Trainer):  # type: ignore[misc]
+class SparseTrainer(Trainer):
     """Trains a SparseModel on Batches by an Objective; made by `lsr.train.run`.
 
     The batches of a run are one sequence that depends on the seed alone, so a resumed run begins
     in the middle of it and reads nothing twice. The objective's ramps follow the step of the
     optimiser.
     """
+
+    objective: Objective
 
     def __init__(
         self,
@@ -127,7 +129,8 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         self._examples = [*self._examples, *np.asarray(inputs["examples"]).tolist()]
         self.means.add({"loss": loss.total.item(), **loss.parts, **loss.statistics})
         # DDP takes the mean of the processes' gradients, and each has only its share of them.
-        return loss.total * self.args.world_size
+        total: Tensor = loss.total * self.args.world_size
+        return total
 
     def failed(self, what: str, examples: Any) -> LsrError:
         """Return the error that names the step, the examples of the batch and the way on."""
@@ -149,7 +152,7 @@ class SparseTrainer(Trainer):  # type: ignore[misc]
         return {name: _moved(value, self.args.device) for name, value in inputs.items()}
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm: Any = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         value = float(norm)
         if not np.isfinite(value) and self.settings.precision != "fp16":
             raise self.failed(f"the length of the gradient is {value}", self._examples)
@@ -228,7 +231,10 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, TokenBatch):
-        return TokenBatch(*(None if part is None else part.to(device) for part in value))
+        ids, mask, added = value
+        return TokenBatch(
+            ids.to(device), mask.to(device), None if added is None else added.to(device)
+        )
     return value
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Measure = Callable[["Encoder"], dict[str, DevScore]]
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):
     """Told of every step; `trainer` is set when the trainer is made.
 
     `why` says why training ended before its last step: `signal`, `time`, `patience`, or nothing.
