@@ -28,6 +28,13 @@ _NETWORK = "sentence_transformers.sparse_encoder.models.MLMTransformer"
 _POOLING = "sentence_transformers.sparse_encoder.models.SpladePooling"
 _TABLE = "sentence_transformers.sparse_encoder.models.SparseStaticEmbedding"
 _ROUTER = "sentence_transformers.models.Router"
+#: Tensors of a coder, by our names and those of sentence-transformers' SparseAutoEncoder.
+CODE_NAMES = {
+    "pre_bias": "pre_bias",
+    "latent_bias": "latent_bias",
+    "encoder.weight": "encoder.weight",
+    "silent": "stats_last_nonzero",
+}
 _TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -146,6 +153,23 @@ def add_head(
     _write_json(target / HEAD_FILE, content)
     if tensors:
         _write_tensors(target / HEAD_TENSORS, tensors)
+
+
+def save_codes(target: Path, tensors: Mapping[str, npt.NDArray[Any]], *, k: int, dead: int) -> None:
+    """Write a SparseAutoEncoder module: `tensors` by the names on the left of `CODE_NAMES`."""
+    _new_folder(target)
+    latents, dimensions = tensors["encoder.weight"].shape
+    settings = {
+        "input_dim": dimensions,
+        "hidden_dim": latents,
+        "k": k,
+        "k_aux": min(512, latents),
+        "normalize": False,
+        "dead_threshold": dead,
+    }
+    _write_json(target / "config.json", settings)
+    named = {theirs: tensors[own] for own, theirs in CODE_NAMES.items()}
+    _write_tensors(target / "model.safetensors", named)
 
 
 def save_network(network: Path, target: Path, *, half: bool = False) -> None:

@@ -38,12 +38,15 @@ ALLOWED_HEAVY = {
 #: Modules of training that are made of tensors.
 TENSORS = (
     "backbone",
+    "csr",
     "encoded",
+    "gradcache",
     "head",
     "literal",
     "model",
     "objective",
     "ranking",
+    "regulariser",
     "regularisers",
     "saving",
     "sides",

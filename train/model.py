@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lsr.errors import ConfigError, ModelError
 from lsr.tokens import TextTokenizer
@@ -169,6 +170,8 @@ class SparseModel(nn.Module):
                 table = idf
                 if table is None:
                     raise ConfigError("the query table begins with idf, and no idf was given")
+                if len(table) == self.tokenizer.size:  # rows that no token has weigh nothing
+                    table = functional.pad(table, (0, self.n_vocabulary - len(table)))
             return StaticSide(settings, self.n_vocabulary, self.special, table)
         if self.settings.shared:
             if settings == self.settings.document:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lsr.errors import ConfigError, DataError
-from lsr.train.encoded import Encoded
-from lsr.train.ramp import ramp
+from lsr.train.encoded import Encoded, Side
+from lsr.train.guard import CollapseGuard
 from lsr.train.ranking import (
     combine_teachers,
     infonce,
@@ -21,8 +21,7 @@ from lsr.train.ranking import (
     term_mse,
 )
 from lsr.train.recipe import Recipe
-from lsr.train.regularisers import flops, idf_factors, joint, l1
-from lsr.train.settings_loss import RegulariseSettings
+from lsr.train.regulariser import Regulariser
 
 
 class Candidates(NamedTuple):
@@ -59,16 +58,11 @@ class Objective:
         self, recipe: Recipe, idf: Tensor | None = None, *, total_steps: int | None = None
     ) -> None:
         self.rank = recipe.rank
-        self.regularise = recipe.regularise
-        self.idf = idf
-        self.total_steps = total_steps
-        needs_idf = [
-            side
-            for side in ("query", "document")
-            if getattr(recipe.regularise, side).vector == "idf"
-        ]
-        if needs_idf and idf is None:
-            raise ConfigError(f"regularise.{needs_idf[0]}.vector is idf, and no idf was given")
+        self.guard = CollapseGuard(recipe.model)
+        self.sides: dict[Side, Regulariser] = {
+            "query": Regulariser("query", recipe.regularise.query, idf, total_steps),
+            "document": Regulariser("document", recipe.regularise.document, idf, total_steps),
+        }
 
     def __call__(
         self, queries: Encoded, documents: Encoded, candidates: Candidates, step: int
@@ -76,25 +70,58 @@ class Objective:
         """Return the loss of a batch at `step` updates of the optimiser."""
         check_candidates(queries, documents, candidates)
         parts = self._ranking(queries, documents, candidates)
-        parts |= self._regularisers(queries, documents, candidates.group, step)
+        values: dict[Side, Tensor | None] = {
+            "query": self.sides["query"](queries, documents, 1, step),
+            "document": self.sides["document"](documents, queries, candidates.group, step),
+        }
+        for side, value in values.items():
+            if value is not None:
+                parts[f"{side}_{self.sides[side].settings.kind}"] = value
         if not parts:
             raise ConfigError(
                 "every loss of the recipe has weight 0", hint="--set rank.infonce.weight=1.0"
             )
         total = torch.stack(list(parts.values())).sum()
-        with torch.no_grad():
-            return Loss(
-                total,
-                {name: part.item() for name, part in parts.items()},
-                self._statistics(queries, documents, step),
-            )
+        statistics = self._observe(queries, documents, step)
+        return Loss(total, {name: part.item() for name, part in parts.items()}, statistics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what training has changed here."""
-        return {}
+        """Return what training has changed here: tensors and plain values by name."""
+        state: dict[str, Any] = {"guard.empty": self.guard.empty, "guard.full": self.guard.full}
+        for side, regulariser in self.sides.items():
+            state |= {f"{side}.{name}": value for name, value in regulariser.state_dict().items()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
+        self.guard.empty = int(state.get("guard.empty", 0))
+        self.guard.full = int(state.get("guard.full", 0))
+        for side, regulariser in self.sides.items():
+            regulariser.load_state_dict({
+                name.removeprefix(f"{side}."): value
+                for name, value in state.items()
+                if name.startswith(f"{side}.")
+            })  # fmt: skip
+
+    @torch.no_grad()
+    def _observe(self, queries: Encoded, documents: Encoded, step: int) -> dict[str, float]:
+        """Return the statistics of a batch, after guard and regularisers have seen them."""
+        statistics = {}
+        for side, regulariser in self.sides.items():
+            encoded = queries if side == "query" else documents
+            terms = (encoded.vectors > 0).sum(1).float().mean().item()
+            statistics[f"{side}_terms"] = terms
+            statistics[f"{side}_lambda"] = regulariser.strength(step)
+            regulariser.observe(encoded, terms, step)
+        share = statistics["document_terms"] / documents.vectors.shape[1]
+        statistics["active_share"] = share
+        self.guard.check(
+            terms=statistics["document_terms"],
+            active_share=share,
+            ramped=self.sides["document"].share(step) >= 1,
+            step=step,
+        )
+        return statistics
 
     def _ranking(
         self, queries: Encoded, documents: Encoded, candidates: Candidates
@@ -113,10 +140,8 @@ class Objective:
             if rank.marginmse.weight:
                 parts["marginmse"] = rank.marginmse.weight * marginmse(own, teacher)
         if rank.term_mse:
-            recalled = _inputs(queries).repeat_interleave(group, 0)[::group]
-            positives = documents.vectors[::group]
             parts["term_mse"] = rank.term_mse * term_mse(
-                positives, _inputs(documents)[::group], recalled
+                documents.vectors[::group], _inputs(documents)[::group], _inputs(queries)
             )
         if rank.likelihood:
             parts["likelihood"] = rank.likelihood * query_likelihood(
@@ -150,58 +175,6 @@ class Objective:
             scale=settings.scale,
             weights=settings.weights,
         )
-
-    def _regularisers(
-        self, queries: Encoded, documents: Encoded, group: int, step: int
-    ) -> dict[str, Tensor]:
-        parts = {}
-        for side, encoded, slots in (("query", queries, 1), ("document", documents, group)):
-            settings: RegulariseSettings = getattr(self.regularise, side)
-            strength = self._strength(settings, step)
-            if settings.kind == "none" or not strength or not encoded.base.requires_grad:
-                continue
-            if settings.kind == "l1":
-                value = l1(encoded.base, l0_threshold=settings.l0_threshold)
-            elif settings.kind == "joint":
-                value = joint(queries.base, documents.base, self._factors(settings))
-            else:
-                columns = range(slots) if settings.per_slot else [slice(None)]
-                rows = encoded.base.view(-1, slots, encoded.base.shape[1])
-                value = torch.stack([
-                    flops(
-                        rows[:, column].flatten(0, -2),
-                        self._factors(settings),
-                        l0_threshold=settings.l0_threshold,
-                        unbiased=settings.unbiased,
-                    )
-                    for column in columns
-                ]).sum()  # fmt: skip
-            parts[f"{side}_{settings.kind}"] = strength * value
-        return parts
-
-    def _factors(self, settings: RegulariseSettings) -> Tensor | None:
-        if settings.vector == "idf" and self.idf is not None:
-            return idf_factors(self.idf)
-        return None
-
-    def _strength(self, settings: RegulariseSettings, step: int) -> float:
-        steps = settings.ramp_steps
-        if 0 < steps < 1:
-            if self.total_steps is None:
-                raise ConfigError(f"ramp_steps is {steps}, a share of a number of steps not given")
-            steps *= self.total_steps
-        return settings.weight * ramp(step, steps)
-
-    def _statistics(self, queries: Encoded, documents: Encoded, step: int) -> dict[str, float]:
-        query_terms = (queries.vectors > 0).sum(1).float().mean().item()
-        document_terms = (documents.vectors > 0).sum(1).float().mean().item()
-        return {
-            "query_terms": query_terms,
-            "document_terms": document_terms,
-            "active_share": document_terms / documents.vectors.shape[1],
-            "query_lambda": self._strength(self.regularise.query, step),
-            "document_lambda": self._strength(self.regularise.document, step),
-        }
 
 
 def check_candidates(queries: Encoded, documents: Encoded, candidates: Candidates) -> None:

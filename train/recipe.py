@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from lsr.errors import ConfigError
+from lsr.train.settings_csr import CsrSettings
 from lsr.train.settings_loss import RankSettings, RegulariseSettings
 from lsr.train.settings_model import ModelSettings, Settings
 from lsr.train.settings_run import DataSettings, DevSettings, TeacherSettings, TrainSettings
@@ -41,6 +42,9 @@ class Recipe(Settings):
     model: ModelSettings = Field(default_factory=ModelSettings, description="the encoder")
     rank: RankSettings = Field(default_factory=RankSettings, description="ranking losses")
     regularise: Regularise = Field(default_factory=Regularise, description="regularisers")
+    csr: CsrSettings = Field(
+        default_factory=CsrSettings, description="codes of dense vectors, for csr sides"
+    )
     data: DataSettings = Field(default_factory=DataSettings, description="training data")
     teachers: TeacherSettings = Field(default_factory=TeacherSettings, description="teachers")
     train: TrainSettings = Field(default_factory=TrainSettings, description="the loop")
