@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -229,6 +229,7 @@ def _trainer(
     say: Say,
 ) -> SparseTrainer:
     from .batches import Batches
+    from .guard import check_start
     from .model import build_model
     from .objective import Objective
     from .trainer import SparseTrainer
@@ -238,6 +239,7 @@ def _trainer(
     world, rank = _processes()
     idf = corpus_idf(recipe, data)
     model = build_model(recipe, idf=idf)
+    check_start(model, list(islice(data.document_texts(), 100)))
     plan = BatchPlan(data, recipe.data, settings.batch_size * world, settings.seed)
     steps = count_steps(recipe, plan)
     batches = Batches(
@@ -300,11 +302,7 @@ def _finish(trainer: SparseTrainer, recipe: Recipe, data: Prepared, folder: Path
 
 
 def corpus_idf(recipe: Recipe, data: Prepared) -> Tensor | None:
-    """Return ln(1 + (N - df + 0.5) / (df + 0.5)) of every term, None when nothing asks for it.
-
-    df counts the training documents whose tokens, cut as in training, hold the term; N those
-    with any token. Documents are read once, in a stream (arXiv:2411.04403).
-    """
+    """Return the idf of every term over the training documents, None when nothing asks for it."""
     query, regularise = recipe.model.query, recipe.regularise
     wanted = query.kind == "table" and query.table in ("idf", "learned")
     if not wanted and "idf" not in (regularise.query.vector, regularise.document.vector):
@@ -312,24 +310,15 @@ def corpus_idf(recipe: Recipe, data: Prepared) -> Tensor | None:
     import torch
 
     from lsr.model_files import find_model
-    from lsr.tokens import TextTokenizer
+    from lsr.tokens import TextTokenizer, read_json
 
-    tokenizer = TextTokenizer(
-        find_model(recipe.model.init), length=recipe.model.document_length, special=False
-    )
-    df = np.zeros(tokenizer.size, np.int64)
-    n = 0
-    for texts in _batched(data.document_texts(), 1024):
-        for ids in tokenizer.encode(texts):
-            df[np.unique(ids)] += 1
-            n += bool(len(ids))
-    return torch.from_numpy(np.log1p((n - df + 0.5) / (df + 0.5)).astype(np.float32))
+    from .idf import count_frequencies
 
-
-def _batched(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = iter(texts)
-    while batch := list(islice(rest, size)):
-        yield batch
+    folder = find_model(recipe.model.init)
+    tokenizer = TextTokenizer(folder, length=recipe.model.document_length, special=False)
+    size = int(read_json(folder / "config.json").get("vocab_size") or tokenizer.size)
+    found = count_frequencies(data.document_texts(), tokenizer, max(size, tokenizer.size))
+    return torch.from_numpy(found.idf())
 
 
 def explain(recipe: Recipe, base: Path | None = None) -> Iterator[str]:

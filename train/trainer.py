@@ -18,6 +18,7 @@ from .batches import Batches
 from .checkpoints import checkpoints, keep_newest, write_folder
 from .encoded import Encoded, TokenBatch
 from .gather import gather
+from .gradcache import cached_backward, split
 from .model import SparseModel
 from .objective import Candidates, Loss, Objective
 from .run_log import Averages, RunLog
@@ -102,6 +103,37 @@ class SparseTrainer(Trainer):
             groups = self.sparse.parameter_groups(settings.lr, table_lr, settings.weight_decay)
             self.optimizer = torch.optim.AdamW(groups, fused=True)
         return self.optimizer
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Return the loss of a batch after its backward pass, by GradCache when it is asked for."""
+        chunk = self.settings.cache_chunk
+        if chunk is None:
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return loss
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        steps = self.current_gradient_accumulation_steps
+
+        def backward(total: Tensor) -> None:
+            self.accelerator.backward(total / steps)
+
+        with self.accelerator.autocast():
+            found = cached_backward(
+                self.sparse.encode,
+                split(inputs["queries"], chunk),
+                split(inputs["documents"], chunk),
+                lambda queries, documents: self.judge(queries, documents, inputs),
+                backward=backward,
+            )
+        if self.args.world_size > 1:
+            # The parts did not go through DDP, so nobody has taken the mean of the gradients yet.
+            for parameter in self.sparse.parameters():
+                if parameter.grad is not None:
+                    torch.distributed.all_reduce(parameter.grad)
+                    parameter.grad /= self.args.world_size
+        return found / steps
 
     def compute_loss(
         self,
