@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lsr.errors import LsrError
 
 from . import disk
 from .journal import JOURNAL, Journal
+from .leg_files import PartFiles, part_problems
+from .legs import SPARSE, leg_settings, make_leg
 from .lock import HOLDER, LOCK
 from .manifest import (
+    LEGS,
     MANIFEST,
     SEGMENTS,
     TOMBSTONES,
     Manifest,
     SegmentEntry,
+    is_part_name,
     is_segment_name,
     is_tombstone_name,
     read_manifest,
@@ -27,7 +32,7 @@ from .tombstones import read_tombstones
 
 _OWN_FILES = {MANIFEST, JOURNAL, LOCK, HOLDER}
 #: `queue` is the service's: writes that it has accepted and not yet committed.
-_OWN_NAMES = _OWN_FILES | {SEGMENTS, TOMBSTONES, "queue"}
+_OWN_NAMES = _OWN_FILES | {SEGMENTS, TOMBSTONES, LEGS, "queue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,7 @@ class CheckReport:
 
     `problems` are damage, a sentence each that names the file; `notes` are harmless (what a
     killed writer left, an unfinished build, files that are not ours). `bytes` has the size of
-    each part: one entry for each segment, `tombstones`, and `other`.
+    each part: one entry for each segment and for each leg's part of it, `tombstones`, `other`.
     """
 
     path: Path
@@ -74,6 +79,7 @@ def _check_once(path: Path) -> CheckReport:
         problems.append(error.message)
     for entry in manifest.segments if manifest else ():
         problems += _entry_problems(path, entry)
+        problems += _leg_problems(path, entry, manifest.settings if manifest else {})
     keep = manifest.references() if manifest else set()
     notes: list[str] = []
     try:
@@ -125,6 +131,33 @@ def _entry_problems(path: Path, entry: SegmentEntry) -> list[str]:
     return problems
 
 
+def _leg_problems(path: Path, entry: SegmentEntry, settings: Mapping[str, Any]) -> list[str]:
+    problems = []
+    wanted = leg_settings(settings)
+    wanted.pop(SPARSE, None)
+    for name, how in wanted.items():
+        part = entry.legs.get(name)
+        if part is None:
+            problems.append(f"{path}: the segment {entry.name} has no part of the leg {name!r}")
+            continue
+        folder = path / LEGS / part.folder
+        damage = part_problems(folder, part.header_xxh3)
+        problems += damage
+        if damage:
+            continue
+        try:
+            opened = make_leg(name, how).open(PartFiles.open(folder, verify=False))
+            if opened.n_documents != entry.n_documents:
+                problems.append(
+                    f"{folder} has {opened.n_documents:,} documents; the segment {entry.name} "
+                    f"has {entry.n_documents:,}"
+                )
+            problems += opened.problems()
+        except LsrError as error:
+            problems.append(error.message)
+    return problems
+
+
 def _leftovers(path: Path, keep: set[str]) -> list[str]:
     """Return a note for each name in the folder that neither a commit nor a build refers to."""
     notes = []
@@ -133,7 +166,8 @@ def _leftovers(path: Path, keep: set[str]) -> list[str]:
             notes.append(f"{path / name}: left by a writer that was stopped; the next removes it")
         elif name not in _OWN_NAMES:
             notes.append(f"{path / name}: not a file of lsr; it is left alone")
-    for folder, is_ours in ((SEGMENTS, is_segment_name), (TOMBSTONES, is_tombstone_name)):
+    kinds = ((SEGMENTS, is_segment_name), (LEGS, is_part_name), (TOMBSTONES, is_tombstone_name))
+    for folder, is_ours in kinds:
         for name in names_in(path / folder):
             where = path / folder / name
             if not is_ours(name):
@@ -148,9 +182,10 @@ def _leftovers(path: Path, keep: set[str]) -> list[str]:
 
 def _sizes(path: Path) -> dict[str, int]:
     sizes = {
-        name: sum(_size(path / SEGMENTS / name / file) for file in names_in(path / SEGMENTS / name))
-        for name in names_in(path / SEGMENTS)
-        if is_segment_name(name)
+        name: sum(_size(path / folder / name / file) for file in names_in(path / folder / name))
+        for folder, is_ours in ((SEGMENTS, is_segment_name), (LEGS, is_part_name))
+        for name in names_in(path / folder)
+        if is_ours(name)
     }
     tombstones = path / TOMBSTONES
     sizes["tombstones"] = sum(_size(tombstones / name) for name in names_in(tombstones))

@@ -17,7 +17,7 @@ from lsr.errors import IndexFormatError
 
 from . import disk
 from .columns import Fields
-from .manifest import FORMAT, SegmentEntry, parsed, seal, unseal
+from .manifest import SegmentEntry, format_of, parsed, seal, unseal
 
 JOURNAL = "build.json"
 
@@ -55,7 +55,7 @@ class Journal:
     def write(self, folder: Path) -> None:
         """Put the journal in place of the one before, at once and durably."""
         content = {
-            "format": FORMAT,
+            "format": format_of(self.settings),
             "generation": self.generation,
             "next_segment": self.next_segment,
             "settings": dict(self.settings),
@@ -91,8 +91,8 @@ class Journal:
         )
 
     def references(self) -> set[str]:
-        """Return the names of the segments that the build can go on with."""
-        return {part.entry.name for part in self.parts}
+        """Return the names of the segments and parts of legs that the build can go on with."""
+        return {name for part in self.parts for name in part.entry.references()}
 
 
 def remove_journal(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,17 +16,21 @@ from lsr.errors import ConfigError, IndexFormatError
 from . import disk
 from .columns import Fields
 
-#: The one format this version writes, and the newest that it reads.
+#: The format this version writes, and what it writes where an index has other legs than `sparse`:
+#: an earlier lsr, which would drop them with its first commit, refuses that.
 FORMAT = 3
+LEGS_FORMAT = 4
 MANIFEST = "manifest.json"
 SEGMENTS = "segments"
 TOMBSTONES = "tombstones"
+LEGS = "legs"
 
 CHECK_HINT = "lsr check DIR lists everything that is damaged; restore from a copy, or index again"
 
 _SEGMENT_NAME = re.compile(r"seg-\d{8,}")
 _SEAL = re.compile(rb',"checksum":"([0-9a-f]{16})"}\n\Z')
 _TOMBSTONE_NAME = re.compile(r"seg-\d{8,}\.\d{8,}\.bits")
+_PART_NAME = re.compile(r"seg-\d{8,}\.[a-z][a-z0-9]*\.\d{8,}")
 
 Shape = TypeVar("Shape")
 
@@ -49,6 +53,17 @@ def tombstone_name(segment: str, generation: int) -> str:
     return f"{segment}.{generation:08d}.bits"
 
 
+def part_name(segment: str, leg: str, number: int) -> str:
+    """Return the folder name of what a leg keeps for a segment.
+
+    `number` is one that no segment and no other part of the index has had.
+
+    >>> part_name("seg-00000007", "bm25", 3)
+    'seg-00000007.bm25.00000003'
+    """
+    return f"{segment}.{leg}.{number:08d}"
+
+
 def is_segment_name(name: str) -> bool:
     """Return whether a folder of that name is one of ours."""
     return _SEGMENT_NAME.fullmatch(name) is not None
@@ -57,6 +72,11 @@ def is_segment_name(name: str) -> bool:
 def is_tombstone_name(name: str) -> bool:
     """Return whether a file of that name is one of ours."""
     return _TOMBSTONE_NAME.fullmatch(name) is not None
+
+
+def is_part_name(name: str) -> bool:
+    """Return whether a folder of that name is a leg's part of a segment."""
+    return _PART_NAME.fullmatch(name) is not None
 
 
 def seal(content: Mapping[str, Any]) -> bytes:
@@ -81,9 +101,9 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, "it is JSON of another kind", "an object that ends in a checksum")
     version = content.get("format")
-    if isinstance(version, int) and version > FORMAT:
+    if isinstance(version, int) and version > LEGS_FORMAT:
         raise IndexFormatError(
-            f"{path} is format {version}; this lsr reads {FORMAT}",
+            f"{path} is format {version}; this lsr reads {FORMAT} and {LEGS_FORMAT}",
             hint="install a newer lsr, or index again with this one",
         )
     if isinstance(version, int) and version < FORMAT:
@@ -124,30 +144,54 @@ class TombstoneEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class PartEntry:
+    """What a leg keeps for a segment: a folder in `legs`, and the checksum of its header."""
+
+    folder: str
+    header_xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """A segment of a commit; `header_xxh3` is the checksum of its header, which has the others."""
+    """A segment of a commit; `header_xxh3` is the checksum of its header, which has the others.
+
+    `legs` has the part of each leg but `sparse`, whose arrays are the segment's own.
+    """
 
     name: str
     n_documents: int
     n_rows: int
     header_xxh3: str
     tombstones: TombstoneEntry | None = None
+    legs: Mapping[str, PartEntry] = field(default_factory=dict)
 
     @property
     def number(self) -> int:
         """The number in the name."""
         return int(self.name.removeprefix("seg-"))
 
+    def references(self) -> set[str]:
+        """Return the names of its folder, of its parts of legs and of its tombstones."""
+        names = {self.name, *(part.folder for part in self.legs.values())}
+        return names | {self.tombstones.file} if self.tombstones else names
+
     def to_json(self) -> dict[str, Any]:
         """Return the entry as the manifest keeps it."""
         gone = self.tombstones
-        return {
+        found = {
             "name": self.name,
             "n_documents": self.n_documents,
             "n_rows": self.n_rows,
             "header_xxh3": self.header_xxh3,
             "tombstones": gone and {"file": gone.file, "count": gone.count, "xxh3": gone.xxh3},
         }
+        if not self.legs:
+            return found
+        legs = {
+            leg: {"folder": part.folder, "header_xxh3": part.header_xxh3}
+            for leg, part in self.legs.items()
+        }
+        return {**found, "legs": legs}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> SegmentEntry:
@@ -155,12 +199,20 @@ class SegmentEntry:
         name, gone = found["name"], found["tombstones"]
         if not is_segment_name(name) or not (gone is None or is_tombstone_name(gone["file"])):
             raise ValueError(f"{name!r} is not the name of a segment")
+        legs = {
+            leg: PartEntry(str(part["folder"]), str(part["header_xxh3"]))
+            for leg, part in found.get("legs", {}).items()
+        }
+        for part in legs.values():
+            if not is_part_name(part.folder):
+                raise ValueError(f"{part.folder!r} is not the name of a leg's part")
         return cls(
             name,
             int(found["n_documents"]),
             int(found["n_rows"]),
             str(found["header_xxh3"]),
             gone and TombstoneEntry(gone["file"], int(gone["count"]), str(gone["xxh3"])),
+            legs,
         )
 
 
@@ -178,7 +230,7 @@ class Manifest:
         """Return the manifest as its file holds it: no times, so equal commits are equal bytes."""
         return seal(
             {
-                "format": FORMAT,
+                "format": format_of(self.settings),
                 "generation": self.generation,
                 "settings": dict(self.settings),
                 "fields": self.fields.to_json(),
@@ -207,9 +259,17 @@ class Manifest:
         return replace(self, settings=plain(settings))
 
     def references(self) -> set[str]:
-        """Return the names of the segment folders and tombstone files of this commit."""
-        files = {entry.tombstones.file for entry in self.segments if entry.tombstones}
-        return files | {entry.name for entry in self.segments}
+        """Return the names that it has in the folders of segments, legs and tombstones."""
+        return {name for entry in self.segments for name in entry.references()}
+
+
+def format_of(settings: Mapping[str, Any]) -> int:
+    """Return the format of a manifest with such settings.
+
+    >>> format_of({}), format_of({"legs": {"sparse": {}, "bm25": {}}})
+    (3, 4)
+    """
+    return LEGS_FORMAT if LEGS in settings else FORMAT
 
 
 def read_manifest(folder: Path) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from . import disk
-from .manifest import SegmentEntry
+from .legs import LegPart
+from .manifest import PartEntry, SegmentEntry
 from .merge import Size
 from .segment import HEADER, Segment
 from .segment_writer import SegmentWriter
@@ -25,19 +26,27 @@ class Part:
     staged: bool
     deleted: npt.NDArray[np.bool_] | None = None
     changed: bool = False
+    legs: dict[str, LegPart] = field(default_factory=dict)
 
     @classmethod
-    def of_writer(cls, writer: SegmentWriter) -> Part:
-        """Return the segment that a writer has closed."""
+    def of_writer(
+        cls,
+        writer: SegmentWriter,
+        entries: Mapping[str, PartEntry] | None = None,
+        legs: Mapping[str, LegPart] | None = None,
+    ) -> Part:
+        """Return the segment that a writer has closed, with the parts of its legs."""
         segment = Segment.open(writer.folder, verify=False)
         header_xxh3 = disk.checksum(writer.folder / HEADER).xxh3
-        entry = SegmentEntry(segment.name, segment.n_documents, segment.n_rows, header_xxh3)
-        return cls(segment, entry, staged=True)
+        entry = SegmentEntry(
+            segment.name, segment.n_documents, segment.n_rows, header_xxh3, None, entries or {}
+        )
+        return cls(segment, entry, staged=True, legs=dict(legs or {}))
 
     @property
     def live(self) -> LiveSegment:
         """The segment with its tombstones, as a snapshot holds it."""
-        return LiveSegment(self.segment, self.deleted)
+        return LiveSegment(self.segment, self.deleted, self.legs)
 
     @property
     def size(self) -> Size:
@@ -60,3 +69,14 @@ class Part:
         deleted[ordinals] = True
         deleted.flags.writeable = False
         self.deleted, self.changed = deleted, True
+
+    def take_leg(self, name: str, entry: PartEntry, opened: LegPart) -> None:
+        """Take over the part of a new leg, in copies: snapshots may share what was there."""
+        self.legs = {**self.legs, name: opened}
+        self.entry = replace(self.entry, legs={**self.entry.legs, name: entry})
+
+    def drop_leg(self, name: str) -> None:
+        """Forget the part of a leg; its files go with the commit."""
+        self.legs = {leg: part for leg, part in self.legs.items() if leg != name}
+        legs = {leg: entry for leg, entry in self.entry.legs.items() if leg != name}
+        self.entry = replace(self.entry, legs=legs)

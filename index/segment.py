@@ -239,6 +239,10 @@ class Segment:
         batch, row = self._documents.place(ordinal)
         return Document(identity, title, text, self.fields.row_fields(batch, row))
 
+    def texts(self, start: int, stop: int) -> list[Document]:
+        """Return documents `start` to `stop` (exclusive) without their metadata."""
+        return [Document(*self._documents.strings(ordinal)) for ordinal in range(start, stop)]
+
     def spans(self, ordinal: int) -> list[Span] | None:
         """Return the passages of a document, by ordinal; None if the index has no passages."""
         if not self.header.passages:

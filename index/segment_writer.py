@@ -162,6 +162,10 @@ class SegmentWriter:
         disk.write_new(self.folder / HEADER, header.to_bytes())
         disk.sync_folder(self.folder)
 
+    def spoil(self) -> None:
+        """Refuse to go on: a leg has not got the documents that are here."""
+        self._sound = False
+
     def abort(self) -> None:
         """Remove what has been written. May be called at any time, more than once."""
         self._sound = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,19 @@ from lsr.errors import ConfigError, IndexFormatError
 from . import disk
 from .columns import Fields
 from .journal import JOURNAL
+from .leg_files import PartFiles, remove_part
+from .legs import SPARSE, Leg, LegPart, leg_settings, make_leg
 from .lock import HOLDER, LOCK, WriterLock
 from .manifest import (
+    CHECK_HINT,
+    LEGS,
     MANIFEST,
     SEGMENTS,
     TOMBSTONES,
     Manifest,
+    SegmentEntry,
+    damaged,
+    is_part_name,
     is_segment_name,
     is_tombstone_name,
     plain,
@@ -36,7 +43,7 @@ if TYPE_CHECKING:
 
 TEMPORARY = (f"{MANIFEST}.tmp", f"{JOURNAL}.tmp")
 #: What a folder may hold in which an index is made: what a `create` that was killed left.
-_LEFT_BY_CREATE = {LOCK, HOLDER, SEGMENTS, TOMBSTONES, *TEMPORARY}
+_LEFT_BY_CREATE = {LOCK, HOLDER, SEGMENTS, TOMBSTONES, LEGS, *TEMPORARY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,12 @@ class LiveSegment:
     """A segment with its tombstones as of one commit.
 
     `deleted` is bool (n_documents,), True for a deleted document; None when there is none.
+    `legs` has what each leg but `sparse` keeps for it.
     """
 
     segment: Segment
     deleted: npt.NDArray[np.bool_] | None
+    legs: Mapping[str, LegPart] = field(default_factory=dict)
 
     @property
     def n_live(self) -> int:
@@ -82,6 +91,7 @@ class Store:
         self._verify = verify
         self._guard = threading.Lock()
         self._latest: tuple[bytes, Snapshot] | None = None
+        self._legs: dict[str, Leg] = {}
 
     @classmethod
     def create(cls, path: Path, settings: Mapping[str, Any]) -> Store:
@@ -159,6 +169,19 @@ class Store:
             lock.release()
             raise
 
+    def legs(self, settings: Mapping[str, Any]) -> dict[str, Leg]:
+        """Return the legs, all but `sparse`, that settings of a manifest name.
+
+        As long as its settings stay the same a leg is the same object, which may hold a model.
+        """
+        wanted = leg_settings(settings)
+        wanted.pop(SPARSE, None)
+        for name, how in wanted.items():
+            known = self._legs.get(name)
+            if known is None or plain(known.to_json()) != how:
+                self._legs[name] = make_leg(name, how)
+        return {name: self._legs[name] for name in wanted}
+
     def check(self) -> list[str]:
         """Return all that is wrong with the index on disk, a sentence each; empty when sound."""
         from .check import check_folder
@@ -174,23 +197,49 @@ class Store:
 
     def _load(self, data: bytes) -> Snapshot:
         manifest = Manifest.from_bytes(data, self.path / MANIFEST)
-        known = {}
+        known: dict[tuple[str, str], Segment] = {}
+        parts: dict[object, LegPart] = {}
         if self._latest is not None:
             before = self._latest[1]
-            entries = zip(before.manifest.segments, before.segments, strict=True)
-            known = {(entry.name, entry.header_xxh3): live.segment for entry, live in entries}
+            for entry, live in zip(before.manifest.segments, before.segments, strict=True):
+                known[entry.name, entry.header_xxh3] = live.segment
+                parts |= {entry.legs[name]: part for name, part in live.legs.items()}
+        legs = self.legs(manifest.settings)
         segments = []
         for entry in manifest.segments:
             segment = known.get((entry.name, entry.header_xxh3))
             if segment is None:
                 folder = self.path / SEGMENTS / entry.name
                 segment = Segment.open(folder, self._verify, header_xxh3=entry.header_xxh3)
-            segments.append(LiveSegment(segment, read_tombstones(self.path, entry)))
+            opened = {}
+            for name, leg in legs.items():
+                found = parts.get(entry.legs.get(name))
+                if found is None:
+                    found = open_part(self.path, entry, leg, self._verify)
+                opened[name] = found
+            segments.append(LiveSegment(segment, read_tombstones(self.path, entry), opened))
         return Snapshot(manifest.generation, manifest, tuple(segments))
 
 
+def open_part(path: Path, entry: SegmentEntry, leg: Leg, verify: bool) -> LegPart:
+    """Return what a leg keeps for a segment, with its checksums verified unless told not to."""
+    where = entry.legs.get(leg.name)
+    if where is None:
+        raise IndexFormatError(
+            f"{path}: the segment {entry.name} has no part of the leg {leg.name!r}",
+            hint=CHECK_HINT,
+        )
+    folder = path / LEGS / where.folder
+    part = leg.open(PartFiles.open(folder, verify, header_xxh3=where.header_xxh3))
+    if part.n_documents != entry.n_documents:
+        raise damaged(
+            folder, f"it has {part.n_documents:,} documents", f"{entry.n_documents:,} (manifest)"
+        )
+    return part
+
+
 def sweep(path: Path, keep: set[str]) -> None:
-    """Remove segments and tombstones that are not in `keep`, and temporary files.
+    """Remove segments, parts of legs and tombstones that are not in `keep`, and temporary files.
 
     Only for the holder of the writer's lock. Names that are not ours are left alone.
     """
@@ -199,6 +248,9 @@ def sweep(path: Path, keep: set[str]) -> None:
     for name in names_in(path / SEGMENTS):
         if is_segment_name(name) and name not in keep:
             remove_segment(path / SEGMENTS / name)
+    for name in names_in(path / LEGS):
+        if is_part_name(name) and name not in keep:
+            remove_part(path / LEGS / name)
     for name in names_in(path / TOMBSTONES):
         if is_tombstone_name(name) and name not in keep:
             disk.remove_file(path / TOMBSTONES / name)

@@ -21,8 +21,11 @@ from .blocks import block_settings
 from .columns import Fields
 from .ids import hash_ids
 from .journal import RESTART_HINT, Journal, JournalPart, remove_journal
+from .leg_files import PartFiles
+from .legs import Leg, with_leg, without_leg
 from .lock import WriterLock
 from .manifest import (
+    LEGS,
     MANIFEST,
     SEGMENTS,
     TOMBSTONES,
@@ -32,11 +35,12 @@ from .manifest import (
     read_manifest,
     segment_name,
 )
-from .merge import Which, merge_segments, plan
+from .merge import Which, plan
+from .open_segment import OpenSegment, add_part
 from .part import Part
 from .segment import Segment
 from .segment_writer import WINDOW_POSTINGS, SegmentWriter
-from .store import LiveSegment, Snapshot, Store, sweep
+from .store import LiveSegment, Snapshot, Store, open_part, sweep
 from .tombstones import write_tombstones
 from .windows import MAX_WINDOW_ROWS
 
@@ -68,14 +72,14 @@ class Transaction:
         self._path = store.path
         self._lock = lock
         self._active = True
-        self._writer: SegmentWriter | None = None
+        self._writer: OpenSegment | None = None
         self._base = store.snapshot()
         manifest = self._base.manifest
         self._fields = manifest.fields
         self._settings = dict(manifest.settings)
         self._next_segment = manifest.next_segment
         self._parts = [
-            Part(live.segment, entry, staged=False, deleted=live.deleted)
+            Part(live.segment, entry, False, live.deleted, legs=dict(live.legs))
             for entry, live in zip(manifest.segments, self._base.segments, strict=True)
         ]
         self._pending = self._read_journal()
@@ -113,7 +117,7 @@ class Transaction:
     def settings(self, settings: Mapping[str, Any]) -> None:
         self._check_usable()
         kept = plain(settings)
-        for name in ("vocab_size", "passages"):
+        for name in ("vocab_size", "passages", LEGS):
             if kept.get(name) != self._settings.get(name):
                 raise ConfigError(f"the setting {name!r} of an index cannot be changed")
         self._settings = kept
@@ -158,10 +162,12 @@ class Transaction:
         documents: Sequence[Document],
         vectors: SparseVectors,
         spans: Sequence[Sequence[Span]] | None = None,
+        given: Mapping[str, object] | None = None,
     ) -> None:
         """Add documents with one vector each, or one for each of their `spans`, in that order.
 
-        DataError, and nothing added, for an id that is there already (delete it first) or twice
+        `given` is what the caller brings for other legs than `sparse`, by name. DataError, and
+        nothing added, for an id that is there already (delete it first) or twice
         among them, for a field that `fields` does not have, and for numbers that do not agree.
         """
         self._check_usable()
@@ -175,7 +181,7 @@ class Transaction:
                 )
         if self._writer is None:
             self._writer = self._new_writer()
-        self._writer.append(documents, vectors, spans)
+        self._writer.append(documents, vectors, spans, given)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete the documents with these ids; return how many there were."""
@@ -205,6 +211,28 @@ class Transaction:
             rest = [part for at, part in enumerate(self._parts) if at not in set(group)]
             self._parts = [*rest[: group[0]], *merged, *rest[group[0] :]]
 
+    def add_leg(self, leg: Leg) -> None:
+        """Add a leg: every segment gets its part, made from its documents; the rest stays.
+
+        Raises ConfigError if the index has a leg of that name.
+        """
+        self._check_usable()
+        settings = with_leg(self._settings, leg)
+        self._seal_open()
+        number = self._new_number()
+        for part in self._parts:
+            add_part(self._path, part, leg, number)
+        self._settings = plain(settings)
+
+    def remove_leg(self, name: str) -> None:
+        """Remove a leg, whose files the commit removes. ConfigError if it cannot be."""
+        self._check_usable()
+        settings = without_leg(self._settings, name)
+        self._seal_open()
+        for part in self._parts:
+            part.drop_leg(name)
+        self._settings = plain(settings)
+
     # --- an unfinished build -------------------------------------------------------------------
 
     def seal(self, state: Mapping[str, Any] | None = None) -> None:
@@ -214,6 +242,7 @@ class Transaction:
         if state is None:
             return
         disk.sync_folder(self._path / SEGMENTS)
+        self._sync_legs()
         parts = (JournalPart(part.entry, part.staged, part.deleted) for part in self._parts)
         Journal(
             self._base.generation,
@@ -233,6 +262,7 @@ class Transaction:
         if journal is None:
             raise ConfigError("there is no unfinished build to resume", hint="leave out --resume")
         committed = {part.entry.name: part for part in self._parts}
+        self._settings = dict(journal.settings)
         parts = []
         for part in journal.parts:
             if part.staged:
@@ -247,7 +277,7 @@ class Transaction:
                 )
             parts.append(self._resumed(part, segment))
         self._parts, self._next_segment = parts, journal.next_segment
-        self._fields, self._settings = journal.fields, dict(journal.settings)
+        self._fields = journal.fields
         self._pending = None
 
     def discard(self) -> None:
@@ -328,11 +358,10 @@ class Transaction:
                 hint="finish it with lsr index … --resume, or throw it away with --restart",
             )
 
-    def _new_writer(self) -> SegmentWriter:
-        name = segment_name(self._next_segment)
-        self._next_segment += 1
-        return SegmentWriter(
-            self._path / SEGMENTS / name,
+    def _new_writer(self) -> OpenSegment:
+        number = self._new_number()
+        writer = SegmentWriter(
+            self._path / SEGMENTS / segment_name(number),
             vocab_size=self._settings["vocab_size"],
             fields=self._fields,
             passages=bool(self._settings.get("passages")),
@@ -340,6 +369,15 @@ class Transaction:
             window_postings=self.window_postings,
             blocks=self._blocks(),
         )
+        legs = list(self._legs().values())
+        return OpenSegment(self._path, writer, legs, number)
+
+    def _new_number(self) -> int:
+        self._next_segment += 1
+        return self._next_segment - 1
+
+    def _legs(self) -> dict[str, Leg]:
+        return self._store.legs(self._settings)
 
     def _blocks(self) -> BlockWriter | None:
         """Return what makes the blocks of the next segment, None where it gets none."""
@@ -351,8 +389,7 @@ class Transaction:
         if writer is None:
             return
         if writer.n_documents:
-            writer.close()
-            self._parts.append(Part.of_writer(writer))
+            self._parts.append(writer.close())
         else:
             writer.abort()
         self._writer = None
@@ -371,14 +408,15 @@ class Transaction:
         for part in sources:
             # A store opened without verifying must not give damage a new, good checksum.
             Segment.open(part.segment.folder, header_xxh3=part.entry.header_xxh3)
+            for found in part.entry.legs.values():
+                folder = self._path / LEGS / found.folder
+                PartFiles.open(folder, header_xxh3=found.header_xxh3)
         writer = self._new_writer()
         try:
-            merge_segments([(part.segment, part.deleted) for part in sources], writer)
-            writer.close()
+            return [writer.merge(sources)]
         except BaseException:
             writer.abort()
             raise
-        return [Part.of_writer(writer)]
 
     def _open_staged(self, entry: SegmentEntry) -> Segment:
         try:
@@ -393,8 +431,14 @@ class Transaction:
         before = {live.segment.name: live.deleted for live in self._base.segments}
         deleted, known = part.deleted, before.get(part.entry.name)
         changed = deleted is not None and (known is None or not np.array_equal(deleted, known))
-        entry = part.entry if part.staged else committed[part.entry.name]
-        return Part(segment, entry, part.staged, deleted if changed else known, changed)
+        entry = part.entry
+        if not part.staged:
+            entry = replace(committed[entry.name], legs=entry.legs)
+        legs = {
+            name: open_part(self._path, entry, leg, verify=True)
+            for name, leg in self._legs().items()
+        }
+        return Part(segment, entry, part.staged, deleted if changed else known, changed, legs)
 
     def _publish(self) -> Snapshot:
         base = self._base.manifest
@@ -406,6 +450,7 @@ class Transaction:
         generation = base.generation + 1
         if any(part.staged for part in parts):
             disk.sync_folder(self._path / SEGMENTS)
+        self._sync_legs()
         for part in parts:
             if part.changed and part.deleted is not None:
                 gone = write_tombstones(self._path, part.entry.name, generation, part.deleted)
@@ -432,6 +477,10 @@ class Transaction:
             log.warning("%s; the next writer will tidy up", error.message)
         finally:
             self._lock.release()
+
+    def _sync_legs(self) -> None:
+        if any(part.entry.legs for part in self._parts):
+            disk.sync_folder(self._path / LEGS)
 
     def _sweep(self) -> None:
         """Remove what neither the manifest nor the journal, as they are on disk now, refer to."""

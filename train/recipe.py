@@ -151,14 +151,34 @@ def _apply(table: dict[str, Any], change: str) -> None:
         raise ConfigError(
             f"--set {change!r} is not a setting", hint="write it as --set train.lr=2e-5"
         )
+    at: Any = table
     for name in names[:-1]:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {change!r}: {name} is a value and has no parts")
+        at = _step(at, name, change)
     try:
-        table[names[-1]] = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        table[names[-1]] = text.strip()  # a bare word: --set model.query.kind=mlm
+        value = text.strip()  # a bare word: --set model.query.kind=mlm
+    if isinstance(at, list):
+        at[_place(at, names[-1], change)] = value
+    else:
+        at[names[-1]] = value
+
+
+def _step(at: Any, name: str, change: str) -> Any:
+    """Return the part of a table, or of a list, that a name (or a number from 0) leads to."""
+    found = at[_place(at, name, change)] if isinstance(at, list) else at.setdefault(name, {})
+    if not isinstance(found, dict | list):
+        raise ConfigError(f"--set {change!r}: {name} is a value and has no parts")
+    return found
+
+
+def _place(items: list[Any], name: str, change: str) -> int:
+    if not name.isdecimal() or int(name) >= len(items):
+        raise ConfigError(
+            f"--set {change!r}: {name!r} is none of the {len(items)} entries of a list",
+            hint="entries are counted from 0, such as teachers.models.0.model=FOLDER",
+        )
+    return int(name)
 
 
 def _sentence(error: ValidationError, source: str) -> ConfigError:

@@ -23,6 +23,7 @@ filter_cases = _load("filter_cases")
 toy_encoder = _load("toy_encoder")
 store_cases = _load("store_cases")
 shelf_cases = _load("shelf_cases")
+leg_cases = _load("leg_cases")
 block_cases = _load("block_cases")
 
 

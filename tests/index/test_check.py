@@ -171,8 +171,8 @@ def test_a_newer_format_says_which_is_read(sound: Path) -> None:
     path = sound.parent / "newer"
     shutil.copytree(sound, path)
     content = unseal((path / "manifest.json").read_bytes(), path)
-    (path / "manifest.json").write_bytes(seal({**content, "format": 4}))
-    assert "is format 4; this lsr reads 3" in opened(path).message
+    (path / "manifest.json").write_bytes(seal({**content, "format": 5}))
+    assert "is format 5; this lsr reads 3 and 4" in opened(path).message
     (path / "manifest.json").write_bytes(seal({**content, "format": 2}))
     error = opened(path)
     assert "is format 2" in error.message and "lsr index" in (error.hint or "")

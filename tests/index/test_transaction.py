@@ -364,7 +364,7 @@ def test_an_append_that_failed_midway_is_never_committed(
 ) -> None:
     transaction = store.begin()
     add(transaction, [20])
-    monkeypatch.setattr(transaction._writer, "_write_rows", _full)
+    monkeypatch.setattr(transaction._writer._segment, "_write_rows", _full)
     with pytest.raises(StorageError, match="full"):
         add(transaction, [21])
     with pytest.raises(StorageError, match="cannot be written to"):
