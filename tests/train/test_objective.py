@@ -29,6 +29,7 @@ def sparse(n: int, seed: int, share: float = 0.2) -> Encoded:
 
 
 def objective(name: str, *changes: str, **others: Any) -> Objective:
+    others.setdefault("total_steps", 150_000)
     return Objective(read_recipe(name, changes=changes), **others)
 
 
@@ -37,12 +38,13 @@ def test_parts_add_up_and_statistics_describe_the_vectors() -> None:
     assert set(loss.parts) == {"infonce", "query_flops", "document_flops"}
     assert loss.total.item() == pytest.approx(sum(loss.parts.values()))
     documents = sparse(8, 1).vectors.detach()
+    share = (25_000 / (0.33 * 150_000)) ** 2
     assert loss.statistics["document_terms"] == pytest.approx(
         float((documents > 0).sum(1).float().mean())
     )
-    assert loss.statistics["document_lambda"] == pytest.approx(1e-4 / 4)
+    assert loss.statistics["document_lambda"] == pytest.approx(1e-4 * share)
     assert loss.parts["document_flops"] == pytest.approx(
-        1e-4 / 4 * float(documents.mean(0).square().sum())
+        1e-4 * share * float(documents.mean(0).square().sum())
     )
 
 
@@ -100,7 +102,7 @@ def test_idf_and_shares_of_steps_have_to_be_given() -> None:
     with pytest.raises(ConfigError, match="no idf was given"):
         objective("splade-max", "regularise.document.vector=idf")
     with pytest.raises(ConfigError, match="a share of a number of steps"):
-        objective("prosper-bert")
+        objective("prosper-bert", total_steps=None)
 
 
 def test_ramp_goes_on_where_it_was_since_it_follows_the_step() -> None:
