@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .prepared import Prepared
 
 #: Settings that are said elsewhere in the card.
-_ELSEWHERE = ("name", "method", "paper", "about", "data.sources", "teachers.models", "data.folder")
+_ELSEWHERE = ("name", "method", "paper", "about", "data.sources", "data.folder", "dev.sets",
+              "teachers.models", "teachers.cache")  # fmt: skip
 
 
 def write_card(
@@ -105,8 +106,9 @@ def _scores(recipe: Recipe, memory: Mapping[str, Any]) -> str:
 def _settings(recipe: Recipe) -> str:
     rows = ["## Settings", "", "Other than the defaults of `lsr train`:", ""]
     for name, value, _, is_default in describe(recipe):
-        if is_default or name in _ELSEWHERE or name == "teachers.cache":
+        if is_default or name in _ELSEWHERE:
             continue
-        shown = Path(value).name if name == "model.init" else value
+        # Where a model lay is nobody's business; what it was called is.
+        shown = Path(value).name if isinstance(value, str) and "/" in value else value
         rows.append(f"- `{name}` = `{shown}`")
     return "\n".join(rows)

@@ -14,6 +14,7 @@ from lsr.errors import ConfigError, DataError
 from lsr.index.index import Index
 from lsr.qrels import Grades, read_qrels, split_file
 from lsr.queries import read_queries
+from lsr.rejects import Rejects
 from lsr.types import Document
 
 from .settings_run import DevSettings
@@ -105,7 +106,7 @@ def _read(text: str, most: int | None, folder: Path | None) -> DevSet:
     judged = {document for of_query in grades.values() for document in of_query}
     kept: list[Document] = []
     others = max(0, (most or 0) - len(judged))
-    for record in read_documents(where):
+    for record in read_documents(where, rejects=Rejects("skip")):
         if most is None or record.document.id in judged:
             kept.append(record.document)
         elif others:

@@ -17,6 +17,7 @@ from lsr.encoder import Encoder
 from lsr.errors import ConfigError
 from lsr.index.disk import reported
 from lsr.index.index import Index
+from lsr.rejects import Rejects
 from lsr.types import Document
 
 from .prepared import Prepared, prepare
@@ -144,7 +145,7 @@ def _index(
                 yield from _new(prepared.document(document), seen)
         for origin in (whole, corpus):
             if origin is not None:
-                for record in read_documents(origin):
+                for record in read_documents(origin, rejects=Rejects("skip")):
                     yield from _new(record.document.full_text(), seen)
 
     index = Index.create(work / f"index-{number}", encoder=encoder)

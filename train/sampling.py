@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,22 +98,32 @@ class BatchPlan:
             yield np.array(self._distinct(waiting), np.int64)
 
     def _compose(self, numbers: list[int]) -> tuple[list[Numbers], list[int]]:
-        """Return full batches of examples that go together, and the examples that are left."""
+        """Return full batches of examples that go together, and the examples that are left.
+
+        What does not go into a batch is the first to be tried for the next one.
+        """
         found: list[Numbers] = []
-        batch: list[int] = []
-        taken: set[int] = set()
-        passed: list[int] = []
-        for number in numbers:
-            marks = self._marks(number)
-            if taken & marks:
-                passed.append(number)
-                continue
-            batch.append(number)
-            taken |= marks
-            if len(batch) == self._size:
-                found.append(np.array(batch, np.int64))
-                batch, taken = [], set()
-        return found, passed + batch
+        held: list[int] = []
+        rest = iter(numbers)
+        while True:
+            batch: list[int] = []
+            taken: set[int] = set()
+            passed: list[int] = []
+            tried = 0
+            for number in chain(held, rest):
+                tried += 1
+                marks = self._marks(number)
+                if taken & marks:
+                    passed.append(number)
+                    continue
+                batch.append(number)
+                taken |= marks
+                if len(batch) == self._size:
+                    break
+            if len(batch) < self._size:
+                return found, batch + passed
+            held = passed + held[tried:]
+            found.append(np.array(batch, np.int64))
 
     def _distinct(self, numbers: list[int]) -> list[int]:
         kept: list[int] = []

@@ -131,7 +131,8 @@ def _judged(path: str, split: str | None, rejects: Rejects) -> Iterator[Example]
     wanted = {document for of_query in grades.values() for document in of_query}
     texts = {
         record.document.id: record.document.full_text()
-        for record in read_documents(path)
+        # A document without a text matters only if it is judged, and then it is missed below.
+        for record in read_documents(path, rejects=Rejects("skip"))
         if record.document.id in wanted
     }
     _check_ids(place, "query", [one for one in grades if one not in queries], rejects)
