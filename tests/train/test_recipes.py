@@ -177,3 +177,20 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe("splade-mx")
     assert caught.value.hint == "did you mean splade-max?"
+
+
+def test_the_table_of_recipes_names_each_with_its_paper() -> None:
+    text = (Path(__file__).parents[2] / "train" / "README.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \|(.*)\|$", text, flags=re.MULTILINE))
+    assert sorted(rows) == recipe_names()
+    for name, row in rows.items():
+        assert read_recipe(name).paper.split(":")[-1].split()[-1] in row
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    text = (Path(__file__).parents[2] / "train" / "README.md").read_text("utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(example, "train/README.md", "exec"), names)
+    loss = names["loss"]
+    assert loss.statistics["document_terms"] > 1  # type: ignore[attr-defined]
