@@ -40,6 +40,7 @@ TENSORS = (
     "backbone",
     "csr",
     "encoded",
+    "gather",
     "gradcache",
     "head",
     "literal",
@@ -51,6 +52,8 @@ TENSORS = (
     "saving",
     "sides",
     "table",
+    "trainer",
+    "watch",
 )
 ALLOWED_HEAVY |= {f"lsr.train.{name}": {"torch", "transformers"} for name in TENSORS}
 #: In `lsr`, these also wait for their use; `index` may have numba and pyarrow.
