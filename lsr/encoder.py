@@ -8,11 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from lsr.code_side import CodeNetwork
 from lsr.errors import ConfigError, ModelError
 from lsr.head import Row, stack
 from lsr.learned_side import LearnedNetwork
 from lsr.model_files import find_model, fingerprint
-from lsr.model_folder import AnySide, LearnedSide, ModelFolder, TableSide, read_model_folder
+from lsr.model_folder import (
+    AnySide,
+    CodeSide,
+    LearnedSide,
+    ModelFolder,
+    TableSide,
+    read_model_folder,
+)
 from lsr.sparse import SparseVectors
 from lsr.splade import SpladeNetwork
 from lsr.static_query import StaticTable
@@ -24,7 +32,7 @@ BUNDLED = "bundled"
 DEFAULT_MODEL = BUNDLED
 
 Side = Literal["both", "query"]
-AnyEncoder = SpladeNetwork | StaticTable | LearnedNetwork
+AnyEncoder = SpladeNetwork | StaticTable | LearnedNetwork | CodeNetwork
 
 #: Up to so many queries a model of the BERT family is run in numpy, which spares importing torch.
 _FEW = 64
@@ -241,12 +249,16 @@ class ModelEncoder:
 def _load(side: AnySide) -> AnyEncoder:
     if isinstance(side, TableSide):
         return StaticTable(side)
+    if isinstance(side, CodeSide):
+        return CodeNetwork(side)
     return LearnedNetwork(side) if isinstance(side, LearnedSide) else SpladeNetwork(side)
 
 
 def _describe(side: AnySide, prompt: str) -> dict[str, Any]:
     if isinstance(side, TableSide):
         return {"kind": "table", "max_seq_length": side.max_seq_length, "prompt": prompt}
+    if isinstance(side, CodeSide):
+        return {"kind": "csr", "max_seq_length": side.max_seq_length, "prompt": prompt}
     if isinstance(side, LearnedSide):
         values = asdict(side)
         shown = [name for name in values if name not in ("folder", "tensors", "extras")]

@@ -11,7 +11,7 @@ from typing import Any
 import xxhash
 
 from lsr.errors import ModelError, OfflineError
-from lsr.model_folder import AnySide, LearnedSide, ModelFolder, TableSide
+from lsr.model_folder import AnySide, CodeSide, LearnedSide, ModelFolder, TableSide
 from lsr.weights import weight_files
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
@@ -105,6 +105,10 @@ def _settings(side: AnySide) -> list[Any]:
     if isinstance(side, TableSide):
         plain = ["table", side.max_seq_length]
         return [*plain, side.counts, side.unit] if side.counts or side.unit else plain
+    if isinstance(side, CodeSide):
+        after = [part if isinstance(part, str) else part.activation for part in side.dense.after]
+        dense = side.dense
+        return ["codes", dense.max_seq_length, dense.lower_case, *dense.pooling, *after, side.unit]
     if isinstance(side, LearnedSide):
         values = asdict(side)
         return ["learned", *(values[name] for name in values if name not in ("folder", "tensors"))]
@@ -114,6 +118,10 @@ def _settings(side: AnySide) -> list[Any]:
 def _files(side: AnySide) -> list[Path]:
     if isinstance(side, TableSide) and not (side.folder / "model.safetensors").is_file():
         return _settings_files(side.folder) + sorted(side.folder.glob("idf.json"))
+    if isinstance(side, CodeSide):
+        parts = [part.folder for part in side.dense.after if not isinstance(part, str)]
+        own = [file for part in [*parts, side.coder] for file in weight_files(part)]
+        return [*network_files(side.dense.network), *own, side.coder / "config.json"]
     if isinstance(side, LearnedSide) and side.tensors.is_file():
         return [side.tensors, *network_files(side.folder)]
     return network_files(side.folder)

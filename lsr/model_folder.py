@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lsr.dense_folder import DenseFolder, dense_chain
 from lsr.errors import ModelError
 from lsr.model_parts import (
     inside,
@@ -78,8 +79,25 @@ class LearnedSide:
     prune: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class CodeSide:
+    """A side whose vectors are k-sparse codes of a dense encoder's (CSR).
+
+    `unit` scales codes to length 1: the folder compares them by cosine, and an index by dot.
+    """
+
+    dense: DenseFolder
+    coder: Path
+    unit: bool
+
+    @property
+    def max_seq_length(self) -> int:
+        """The longest text in tokens."""
+        return self.dense.max_seq_length
+
+
 #: One side of a model.
-AnySide = NetworkSide | TableSide | LearnedSide
+AnySide = NetworkSide | TableSide | LearnedSide | CodeSide
 
 #: The file that says what stock layouts cannot, and the one with its tensors.
 HEAD_FILE = "sparse_head.json"
@@ -94,12 +112,13 @@ class ModelFolder:
     """A folder with a sparse encoder: its two sides and the prompts that go before the texts.
 
     `layout` is `symmetric` (one network for both sides), `router` (one route for each side),
-    `bare` (a masked language model without sentence-transformers' files) or `head` (with a
-    `sparse_head.json`, which `lsr train` writes for what the others cannot say).
+    `bare` (a masked language model without sentence-transformers' files), `codes` (a dense
+    encoder with a SparseAutoEncoder) or `head` (with a `sparse_head.json`, which `lsr train`
+    writes for what the others cannot say).
     """
 
     path: Path
-    layout: Literal["symmetric", "router", "bare", "head"]
+    layout: Literal["symmetric", "router", "bare", "codes", "head"]
     query: AnySide
     document: AnySide
     query_prompt: str = ""
@@ -179,6 +198,8 @@ class _Reader:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})
         _check_model_type(self.path, settings)
         chain = read_chain(self.path)
+        if chain and kind_of(chain[-1][0]) in _CODES:
+            return self._codes(chain, settings)
         query: NetworkSide | TableSide
         if len(chain) == 1 and kind_of(chain[0][0]) in ("Router", "Asym"):
             folder = inside(self.path, chain[0][1])
@@ -197,6 +218,21 @@ class _Reader:
             document_prompt=document_prompt,
             max_active_dims=_positive(self.path, settings, "max_active_dims"),
             licence=licence(self.path),
+        )
+
+    def _codes(self, chain: list[tuple[str, str]], settings: dict[str, Any]) -> ModelFolder:
+        dense = dense_chain(self.path, chain[:-1], settings, self.limit)
+        unit = settings.get("similarity_fn_name") == "cosine"
+        side = CodeSide(dense, inside(self.path, chain[-1][1]), unit)
+        return ModelFolder(
+            self.path,
+            "codes",
+            side,
+            side,
+            query_prompt=dense.query_prompt,
+            document_prompt=dense.document_prompt,
+            max_active_dims=_positive(self.path, settings, "max_active_dims"),
+            licence=dense.licence,
         )
 
     def _routes(
@@ -289,8 +325,8 @@ def _refuse_other_families(path: Path, kinds: Sequence[str]) -> None:
     codes = [kind for kind in kinds if kind in _CODES]
     if codes:
         raise ModelError(
-            f"{path} has a {codes[0]} module (CSR codes); this version loads SPLADE and "
-            "inference-free models only"
+            f"{path} has a {codes[0]} module (CSR codes) that is not the last of one chain; "
+            "a dense encoder with its codes is expected"
         )
     dense = [kind for kind in kinds if kind in _DENSE]
     if dense:

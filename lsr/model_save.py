@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lsr.dense_folder import DenseFolder
 from lsr.errors import ConfigError
 from lsr.model_folder import (
     HEAD_FILE,
@@ -28,6 +29,11 @@ _NETWORK = "sentence_transformers.sparse_encoder.models.MLMTransformer"
 _POOLING = "sentence_transformers.sparse_encoder.models.SpladePooling"
 _TABLE = "sentence_transformers.sparse_encoder.models.SparseStaticEmbedding"
 _ROUTER = "sentence_transformers.models.Router"
+_TRANSFORMER = "sentence_transformers.models.Transformer"
+_DENSE_POOLING = "sentence_transformers.models.Pooling"
+_PROJECTION = "sentence_transformers.models.Dense"
+_NORMALIZE = "sentence_transformers.models.Normalize"
+_CODES = "sentence_transformers.sparse_encoder.models.SparseAutoEncoder"
 #: Tensors of a coder, by our names and those of sentence-transformers' SparseAutoEncoder.
 CODE_NAMES = {
     "pre_bias": "pre_bias",
@@ -172,6 +178,45 @@ def save_codes(target: Path, tensors: Mapping[str, npt.NDArray[Any]], *, k: int,
     _write_tensors(target / "model.safetensors", named)
 
 
+def save_code_encoder(
+    dense: DenseFolder, tensors: Mapping[str, npt.NDArray[Any]], target: Path, *, k: int, dead: int
+) -> None:
+    """Write a folder with a dense encoder and the codes of its vectors (CSR)."""
+    _new_folder(target)
+    _copy_files(dense.network, target)
+    chain = [("", _TRANSFORMER), ("1_Pooling", _DENSE_POOLING)]
+    (target / "1_Pooling").mkdir()
+    dimensions = tensors["encoder.weight"].shape[1]
+    pooling = {"word_embedding_dimension": dimensions, "include_prompt": dense.pool_prompt}
+    own = dense.path / "1_Pooling" / "config.json"
+    _write_json(
+        target / "1_Pooling" / "config.json",
+        read_json(own, missing={**pooling, "pooling_mode_mean_tokens": True}),
+    )
+    for part in dense.after:
+        name = f"{len(chain)}_{'Normalize' if isinstance(part, str) else 'Dense'}"
+        (target / name).mkdir()
+        if not isinstance(part, str):
+            _copy_files(part.folder, target / name)
+        chain.append((name, _NORMALIZE if isinstance(part, str) else _PROJECTION))
+    name = f"{len(chain)}_SparseAutoEncoder"
+    save_codes(target / name, tensors, k=k, dead=dead)
+    _write_modules(target, [*chain, (name, _CODES)])
+    prompts = {"query": dense.query_prompt, "document": dense.document_prompt}
+    _write_settings(target, prompts, similarity="cosine")
+    _write_json(
+        target / "sentence_bert_config.json",
+        {"max_seq_length": dense.max_seq_length, "do_lower_case": dense.lower_case},
+    )
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.suffix in (".json", ".txt", ".model", ".safetensors"):
+            shutil.copyfile(file, target / file.name)
+    (target / "modules.json").unlink(missing_ok=True)
+
+
 def save_network(network: Path, target: Path, *, half: bool = False) -> None:
     """Write a language model and its tokenizer alone, for `add_head` to add to."""
     _new_folder(target)
@@ -250,12 +295,14 @@ def _write_modules(target: Path, modules: list[tuple[str, str]]) -> None:
     _write_json(target / "modules.json", entries)
 
 
-def _write_settings(target: Path, prompts: Mapping[str, str] | None) -> None:
+def _write_settings(
+    target: Path, prompts: Mapping[str, str] | None, *, similarity: str = "dot"
+) -> None:
     settings = {
         "model_type": "SparseEncoder",
         "prompts": {"query": "", "document": "", **(prompts or {})},
         "default_prompt_name": None,
-        "similarity_fn_name": "dot",
+        "similarity_fn_name": similarity,
     }
     _write_json(target / "config_sentence_transformers.json", settings)
 

@@ -129,12 +129,22 @@ class CsrCoder(nn.Module):
             vocab_size=self.n_latents,
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Write the coder as a SparseAutoEncoder module of sentence-transformers."""
-        from lsr.model_save import save_codes
+    def save(self, folder: str | Path, *, dense: str | Path | None = None) -> None:
+        """Write the coder to a new folder, as sentence-transformers' SparseAutoEncoder.
+
+        With `dense`, a model folder, that encoder goes with it: the outcome is a whole encoder.
+        """
+        from lsr.dense_folder import read_dense_folder
+        from lsr.model_files import find_model
+        from lsr.model_save import save_code_encoder, save_codes
 
         tensors = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
-        save_codes(Path(folder), tensors, k=self.settings.k, dead=self.settings.dead_batches)
+        settings = {"k": self.settings.k, "dead": self.settings.dead_batches}
+        if dense is None:
+            save_codes(Path(folder), tensors, **settings)
+        else:
+            encoder = read_dense_folder(find_model(dense))
+            save_code_encoder(encoder, tensors, Path(folder), **settings)
 
 
 def load_coder(folder: str | Path, settings: CsrSettings | None = None) -> CsrCoder:
@@ -154,9 +164,10 @@ def load_coder(folder: str | Path, settings: CsrSettings | None = None) -> CsrCo
         given.model_copy(update={"k": k, "latents": latents, "k_start": None}),
     )
     files = WeightFiles(place)
-    state = {
-        own: torch.from_numpy(np.array(files.tensor(name))) for own, name in CODE_NAMES.items()
-    }
+    names = dict(CODE_NAMES)
+    if names["encoder.weight"] not in files.names:  # tied weights are stored under either name
+        names["encoder.weight"] = "decoder.linear.weight"
+    state = {own: torch.from_numpy(np.array(files.tensor(name))) for own, name in names.items()}
     coder.load_state_dict({**state, "silent": state["silent"].long()})
     return coder
 
@@ -211,7 +222,7 @@ def fit_coder(
         torch.autograd.backward(loss.total)
         optimiser.step()
         if on_step is not None:
-            on_step(step, loss)
+            on_step(step, CsrLoss(*(part.detach() for part in loss)))
     return coder
 
 

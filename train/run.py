@@ -85,6 +85,8 @@ def train(
     folder = Path(out)
     speak = say or (lambda line: None)
     last = _open_run(recipe, folder, resume, speak)
+    if recipe.model.document.kind == "csr":
+        return _codes(recipe, folder, base, speak)
     trainer = prepare_trainer(recipe, folder, base=base, say=say, on_score=on_score)
     data, log = trainer.batches.data, trainer.log_file
     event, line = _beginning(trainer, data, last)
@@ -95,6 +97,20 @@ def train(
         trainer.watch.release()
         log.close()
     return _finish(trainer, recipe, data, folder)
+
+
+def _codes(recipe: Recipe, folder: Path, base: Path | None, say: Say) -> Outcome:
+    """Return how a run of codes ended; it has no checkpoints, but keeps its dense vectors."""
+    from .csr_run import train_codes
+
+    _set_threads(recipe.train.threads)
+    data = prepare_data(recipe, folder, data_root(recipe.data, base), say)
+    log = RunLog(folder, say)
+    try:
+        steps = train_codes(recipe, data, folder, log)
+    finally:
+        log.close()
+    return Outcome(folder, folder / "model", steps, steps, "", None)
 
 
 def prepare_trainer(

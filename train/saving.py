@@ -94,15 +94,20 @@ def read_extras(model: SparseModel, folder: Path) -> None:
     from safetensors.torch import load_file
 
     file = folder / HEAD_FILE
-    saved = read_json(file, missing={})
-    wanted = {} if is_stock(model) else _description(model)
+    if not file.is_file():
+        if not is_stock(model):
+            raise ModelError(f"{folder} has no {HEAD_FILE}, which a model of this recipe needs")
+        return
+    saved, wanted = read_json(file), _description(model)
     for side in ("query", "document"):
-        found = saved.get(side, {})
-        differs = [name for name in _FIELDS if found.get(name) != wanted.get(side, {}).get(name)]
+        differs = [
+            name for name in _FIELDS if saved.get(side, {}).get(name) != wanted[side].get(name)
+        ]
         if differs:
             raise ModelError(
-                f"{folder} has a {side} side with {differs[0]} {found.get(differs[0])!r}; "
-                f"the recipe has {wanted.get(side, {}).get(differs[0])!r}",
+                f"{folder} has a {side} side with {differs[0]} "
+                f"{saved.get(side, {}).get(differs[0])!r}; "
+                f"the recipe has {wanted[side].get(differs[0])!r}",
                 hint="give the recipe the model was trained with",
             )
     if (folder / HEAD_TENSORS).is_file():
