@@ -79,9 +79,8 @@ def train(
     with output.progress("documents scored") as progress:
 
         def scored(teacher: str, done: int, total: int) -> None:
-            progress.total = total
-            progress.describe(f"teacher {teacher}")
-            progress.update(done)
+            progress.total, progress.done = total, done
+            progress.describe(f"teacher {Path(teacher).name}")
 
         if prepare:
             data = prepare_data(found, out, data_root(found.data, base), output.note)

@@ -7,10 +7,17 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lsr.errors import ConfigError, LsrError
+
+from .prepared import Prepared
+from .recipe import Recipe
+from .sampling import BatchPlan, Numbers
 
 _LR = 2e-5
 _LAMBDAS = (5e-5, 3e-5)
@@ -56,7 +63,6 @@ def ours(settings: dict[str, Any]) -> tuple[str, Steps]:
 
     from lsr import __version__
 
-    from .recipe import Recipe
     from .run import prepare_trainer
 
     recipe = Recipe.model_validate(
@@ -88,7 +94,7 @@ def ours(settings: dict[str, Any]) -> tuple[str, Steps]:
     )
     trainer = prepare_trainer(recipe, Path(settings["work"]) / "ours")
     _switch_off_dropout(trainer.sparse)
-    trainer.batches.plan = _InOrder(settings["steps"], settings["batch_size"])
+    trainer.batches.plan = _InOrder(trainer.batches.data, recipe, settings["batch_size"])
     steps = Steps()
 
     class Clock(transformers.TrainerCallback):
@@ -106,17 +112,17 @@ def ours(settings: dict[str, Any]) -> tuple[str, Steps]:
     return __version__, steps
 
 
-class _InOrder:
+class _InOrder(BatchPlan):
     """The batches as the file has them, as the peer takes them."""
 
-    def __init__(self, steps: int, size: int) -> None:
-        self._steps, self._size = steps, size
+    def __init__(self, data: Prepared, recipe: Recipe, size: int) -> None:
+        super().__init__(data, recipe.data, size, 0)
+        self._count = len(data) // size
 
-    def batches(self, start: int = 0) -> Any:
-        import numpy as np
-
-        for at in range(start, self._steps):
-            yield 0, at, np.arange(at * self._size, (at + 1) * self._size)
+    def batches(self, start: int = 0) -> Iterator[tuple[int, int, Numbers]]:
+        size = self._size
+        for at in range(start, self._count):
+            yield 0, at, np.arange(at * size, (at + 1) * size)
 
 
 def peer(settings: dict[str, Any]) -> tuple[str, Steps]:
@@ -153,12 +159,17 @@ def peer(settings: dict[str, Any]) -> tuple[str, Steps]:
         def on_step_end(self, *given: Any, **others: Any) -> None:
             steps.end()
 
-    class InOrder(st.SparseEncoderTrainer):  # type: ignore[misc]
+    class InOrder(st.SparseEncoderTrainer):
         def compute_loss(self, *given: Any, **others: Any) -> Any:
             found = super().compute_loss(*given, **others)
             value = found[0] if isinstance(found, tuple) else found
             steps.losses.append(float(value))
             return found
+
+        def get_train_dataloader(self) -> Any:
+            return torch.utils.data.DataLoader(  # no shuffling: both see the same batches
+                pairs, batch_size=settings["batch_size"], collate_fn=self.data_collator
+            )
 
     arguments = st.SparseEncoderTrainingArguments(
         output_dir=str(Path(settings["work"]) / "peer"),
@@ -174,14 +185,6 @@ def peer(settings: dict[str, Any]) -> tuple[str, Steps]:
     )
     trainer = InOrder(
         model=model, args=arguments, train_dataset=pairs, loss=loss, callbacks=[Clock()]
-    )
-    # No shuffling, so that both see the same batches.
-    sampler = torch.utils.data.SequentialSampler(pairs)
-    trainer.get_train_dataloader = lambda: torch.utils.data.DataLoader(
-        pairs,
-        batch_size=settings["batch_size"],
-        sampler=sampler,
-        collate_fn=trainer.data_collator,
     )
     trainer.train()
     return st.__version__, steps

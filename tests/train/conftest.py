@@ -34,3 +34,10 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny causal language model."""
     folder: Path = train_cases.write_causal(tmp_path_factory.mktemp("causal"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def start(masked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with fewer active terms, as one that was trained before has them."""
+    folder: Path = train_cases.shifted(masked, tmp_path_factory.mktemp("start") / "model", -1.5)
+    return folder

@@ -36,9 +36,9 @@ def test_too_few_steps_or_pairs_are_refused(masked: Path) -> None:
 
 
 @pytest.mark.slow
-def test_both_trainers_do_the_same_work(masked: Path) -> None:
+def test_both_trainers_do_the_same_work(start: Path) -> None:
     pytest.importorskip("datasets")
-    report = bench_train(str(masked), EXAMPLES, batch_size=4, steps=3, max_seq_length=16, threads=1)
+    report = bench_train(str(start), EXAMPLES, batch_size=4, steps=3, max_seq_length=16, threads=1)
     ours, peer = report.runs
     assert ours.losses == pytest.approx(peer.losses, rel=2e-3)
     assert ours.examples_per_second > 0 and ours.peak_mb > 0

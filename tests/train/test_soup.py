@@ -44,7 +44,7 @@ def test_a_soup_is_the_weighted_mean_of_every_tensor(models: list[Path], tmp_pat
 def test_models_of_another_kind_are_no_ingredients(
     models: list[Path], masked: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError, match="differ in modules.json"):
+    with pytest.raises(ModelError, match=r"differ in modules\.json"):
         make_soup([models[0], masked], tmp_path / "soup")
     tensors = load_file(models[1] / "model.safetensors")
     name = next(iter(tensors))

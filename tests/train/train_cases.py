@@ -82,6 +82,20 @@ def write_masked(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def shifted(model: Path, folder: Path, by: float) -> Path:
+    """Write the model again with `by` added to every logit."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(model, folder)
+    tensors = load_file(str(folder / "model.safetensors"))
+    bias = next(name for name in tensors if name.endswith("predictions.bias"))
+    tensors[bias] = tensors[bias] + by
+    save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
+    return folder
+
+
 def write_causal(folder: Path) -> Path:
     """Write a causal language model of one layer, in the manner of Qwen2."""
     import torch
