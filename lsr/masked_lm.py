@@ -91,11 +91,22 @@ def pack(texts: Sequence[Ids], pad: int, run: Callable[[Tensor, Tensor | None], 
 
 
 def _load(folder: Path) -> Any:
+    names = read_json(folder / "config.json").get("architectures") or []
+    causal = any(str(name).endswith("ForCausalLM") for name in names)
+    model = load_language_model(folder, causal=causal)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def load_language_model(folder: Path, *, causal: bool = False) -> Any:
+    """Return the masked, or causal, language model of transformers in a folder, in float32.
+
+    ModelError when it cannot be loaded, or when it has no head and would get a random one.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    names = read_json(folder / "config.json").get("architectures") or []
-    causal = any(str(name).endswith("ForCausalLM") for name in names)
+    what = "causal" if causal else "masked"
     kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
     try:
         with quiet():
@@ -110,19 +121,18 @@ def _load(folder: Path) -> Any:
     except Exception as error:  # transformers, safetensors and torch each raise their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"transformers cannot load the masked language model in {folder} ({reason})",
+            f"transformers cannot load the {what} language model in {folder} ({reason})",
             hint="check that the folder is complete and that transformers knows the architecture",
         ) from error
     missing = sorted(info["missing_keys"])
     if missing or info.get("mismatched_keys"):
-        what = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])
+        lacking = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])
         raise ModelError(
-            f"{folder} is not a complete masked language model: its weights lack {what!r}, which "
-            "transformers would fill with random numbers",
-            hint="give the ...ForMaskedLM checkpoint of the model",
+            f"{folder} is not a complete {what} language model: its weights lack {lacking!r}, "
+            "which transformers would fill with random numbers",
+            hint=f"give the ...For{'CausalLM' if causal else 'MaskedLM'} checkpoint of the model",
         )
-    model.requires_grad_(False)
-    return model.eval()
+    return model
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lsr.errors import DataError, ModelError
-from lsr.masked_lm import quiet
+from lsr.masked_lm import load_language_model
 from lsr.model_files import find_model
 from lsr.tokens import TextTokenizer
 
@@ -52,7 +52,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.folder = find_model(name)
         self.causal = causal
-        self.network = _load(self.folder, causal=causal)
+        self.network: Any = load_language_model(self.folder, causal=causal)
         projection = self.network.get_output_embeddings()
         if not isinstance(projection, nn.Linear):
             raise ModelError(f"{self.folder} has no linear projection to a vocabulary")
@@ -128,37 +128,6 @@ def _unchanged(states: Tensor) -> Tensor:
 
 def _replace_forward(module: Any, forward: Any) -> None:
     module.forward = forward
-
-
-def _load(folder: Path, *, causal: bool) -> Any:
-    import transformers
-
-    kind: Any = transformers.AutoModelForCausalLM if causal else transformers.AutoModelForMaskedLM
-    try:
-        with quiet():
-            model, info = kind.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers, safetensors and torch each raise their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"transformers cannot load the language model in {folder} ({reason})",
-            hint="check that the folder is complete and that transformers knows the architecture",
-        ) from error
-    missing = sorted(info["missing_keys"])
-    if missing or info.get("mismatched_keys"):
-        what = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])
-        raise ModelError(
-            f"{folder} is not a complete language model: its weights lack {what!r}, which "
-            "transformers would fill with random numbers",
-            hint="give a checkpoint with its language model head (...ForMaskedLM)",
-        )
-    return model
 
 
 def _probe(network: Any) -> Tensor:

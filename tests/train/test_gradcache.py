@@ -76,7 +76,7 @@ def test_dropout_is_the_same_in_both_passes(masked: Path) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.3
-    objective = Objective(recipe)
+    objective = Objective(recipe, total_steps=10)
     queries, documents = model.collate("query", QUERIES), model.collate("document", DOCUMENTS)
     seen: list[torch.Tensor] = []
 

@@ -273,5 +273,5 @@ def test_public_layouts_can_be_trained_on(masked: Path, tmp_path: Path) -> None:
 def test_a_head_that_is_missing_is_told(tmp_path: Path) -> None:
     write_masked(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="cannot load the language model"):
+    with pytest.raises(ModelError, match="cannot load the masked language model"):
         built("splade-max", tmp_path)
