@@ -17,6 +17,8 @@ from lsr.errors import ConfigError, DataError
 from lsr.sparse import SparseVector, SparseVectors
 
 _CHUNK = 65_536
+#: Terms looked at together, so that a large file is never in memory whole.
+_SCANNED = 50_000_000
 _BATCH = 512
 #: Queries made of the titles of a corpus that comes without any.
 _SAMPLED = 1000
@@ -187,13 +189,25 @@ def _write(batches: Iterable[SparseVectors], folder: Path, side: str) -> dict[st
 
 
 def _outside(path: Path) -> dict[str, Any]:
-    """Return where the arrays of a big set are; they are mapped in place."""
+    """Return where the arrays of a big set are, looked through once; they are mapped in place."""
     files = {"indptr": "docs.indptr.npy", "terms": "docs.indices.npy", "weights": "docs.data.npy"}
     found: dict[str, Any] = {part: [str((path / f).resolve()), None] for part, f in files.items()}
     for part, file in files.items():
         if not (path / file).is_file():
             raise DataError(f"{path}: {file} is missing ({part} of the documents)", hint=_HINT)
-    return {"n_terms": 1, **found}
+    indptr, terms, weights = (_mapped(found[part]) for part in files)
+    end = int(indptr[-1]) if len(indptr) else -1
+    if not end == len(terms) == len(weights) or (np.diff(indptr) < 0).any():
+        raise DataError(
+            f"{path}: by docs.indptr.npy the rows end at {end:,}; there are {len(terms):,} terms "
+            f"and {len(weights):,} weights",
+            hint="write the three arrays of the documents anew, from one matrix",
+        )
+    chunks = [terms[at : at + _SCANNED] for at in range(0, len(terms), _SCANNED)]
+    least = min((int(chunk.min()) for chunk in chunks), default=0)
+    if least < 0:
+        raise DataError(f"{path}: docs.indices.npy has the term {least}; terms count from 0")
+    return {"n_terms": max((int(chunk.max()) for chunk in chunks), default=0) + 1, **found}
 
 
 def _mapped(place: Sequence[str | None]) -> npt.NDArray[Any]:

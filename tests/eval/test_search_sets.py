@@ -9,6 +9,7 @@ from search_cases import random_rows, save, toy_set
 
 from lsr.errors import ConfigError, DataError
 from lsr.eval.search_sets import SearchSet, prepare_set
+from lsr.eval.search_truth import find_truth
 from lsr.sparse import SparseVectors
 from lsr.vector_files import write_vectors
 
@@ -51,6 +52,24 @@ def test_big_arrays_are_mapped_where_they_are(tmp_path: Path) -> None:
     (source / "docs.data.npy").unlink()
     with pytest.raises(DataError, match=r"docs.data.npy is missing"):
         prepare_set(str(source), tmp_path / "other")
+
+
+def test_big_arrays_may_have_terms_that_no_query_has_but_must_fit_together(tmp_path: Path) -> None:
+    source, rows = toy_set(tmp_path / "toy"), random_rows(50, 9, 120, 5)
+    (source / "docs.npz").unlink()
+    terms = rows.terms.astype(np.int32)
+    np.save(source / "docs.indptr.npy", rows.indptr)
+    np.save(source / "docs.indices.npy", np.where(terms == terms.max(), 700, terms))
+    np.save(source / "docs.data.npy", rows.weights)
+    found = prepare_set(str(source), tmp_path / "work")
+    assert found.documents.n_terms == found.queries.n_terms == 701
+    assert find_truth(found.documents, found.queries, [3])[3].needed.tolist() == [3] * 12
+    np.save(source / "docs.indices.npy", np.where(terms == terms.max(), -1, terms))
+    with pytest.raises(DataError, match=r"docs.indices.npy has the term -1"):
+        prepare_set(str(source), tmp_path / "other")
+    np.save(source / "docs.indices.npy", terms[:-1])
+    with pytest.raises(DataError, match=r"rows end at 450; .* 449 terms and 450 weights"):
+        prepare_set(str(source), tmp_path / "third")
 
 
 def test_files_of_vectors_come_with_queries(tmp_path: Path) -> None:
