@@ -112,7 +112,7 @@ def test_a_run_gives_a_model_that_finds(
     assert [one["event"] for one in events][:: len(events) - 1] == ["start", "end"]
     step = next(one for one in events if one["event"] == "step")
     assert {"loss", "infonce", "kl", "document_flops", "document_terms", "lr"} <= step.keys()
-    assert sum(one["event"] == "dev" for one in events) == 3
+    assert sum(one["event"] == "dev" for one in events) == 4
     assert any("nDCG@10" in line for line in said)
     card = (outcome.model / "README.md").read_text("utf-8")
     assert "| pairs | 24 | 1 |" in card and "## Scores" in card and str(tmp_path) not in card
@@ -242,7 +242,7 @@ def test_training_stops_when_the_dev_set_gets_no_better(
         dev={"sets": [str(dev)], "every_steps": 2, "patience": 3},
     )  # fmt: skip
     outcome = train(recipe, tmp_path / "run")
-    assert (outcome.step, outcome.why, outcome.finished) == (8, "patience", True)
+    assert (outcome.step, outcome.why, outcome.finished) == (6, "patience", True)
 
 
 def test_a_signal_stops_behind_a_checkpoint_and_the_run_goes_on(
