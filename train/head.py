@@ -117,7 +117,7 @@ def pool_weights(
     """
 
     def chunk(states: Tensor, matrix: Tensor, part: Tensor, factor: Tensor | None) -> Tensor:
-        weights = activate(torch.addmm(part, states, matrix.T))
+        weights = activate(torch.addmm(part, states, matrix.T).float())
         if factor is not None:
             weights = weights * factor
         texts = torch.split(weights, list(lengths))

@@ -28,7 +28,7 @@ class Frequencies(NamedTuple):
         Always above zero; of a term in no document it is the largest. (arXiv:2411.04403, 1.2 of
         the trainer that belongs to it.)
 
-        >>> Frequencies(np.array([1, 0]), 1).idf().round(4).tolist()
+        >>> Frequencies(np.array([1, 0]), 1).idf().astype(float).round(4).tolist()
         [0.2877, 1.3863]
         """
         return np.log1p((self.n_documents - self.df + 0.5) / (self.df + 0.5)).astype(np.float32)

@@ -22,5 +22,5 @@ class LiteralResidual(nn.Module):
 
     def forward(self, state: Tensor, inputs: Tensor) -> Tensor:
         """Return the residual (n, vocabulary) of states (n, width) and `inputs` (n, vocabulary)."""
-        opposed = self.linear(functional.relu(state).log1p())
+        opposed = self.linear(functional.relu(state).log1p()).float()
         return literal_residual(opposed, inputs)

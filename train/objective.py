@@ -67,7 +67,13 @@ class Objective:
     def __call__(
         self, queries: Encoded, documents: Encoded, candidates: Candidates, step: int
     ) -> Loss:
-        """Return the loss of a batch at `step` updates of the optimiser."""
+        """Return the loss of a batch at `step` updates of the optimiser, computed in float32."""
+        with torch.autocast(queries.vectors.device.type, enabled=False):
+            return self._loss(queries, documents, candidates, step)
+
+    def _loss(
+        self, queries: Encoded, documents: Encoded, candidates: Candidates, step: int
+    ) -> Loss:
         check_candidates(queries, documents, candidates)
         parts = self._ranking(queries, documents, candidates)
         values: dict[Side, Tensor | None] = {

@@ -51,7 +51,7 @@ class NetworkSide(nn.Module):
         hidden: Hidden = self.backbone(batch.input_ids, batch.attention_mask)
         base = self._pool(hidden)
         if extras.quality is not None:
-            base = base * torch.sigmoid(extras.quality(hidden.rows(last=False)))
+            base = base * torch.sigmoid(extras.quality(hidden.rows(last=False)).float())
         weights = base
         if settings.scope == "input" or extras.literal is not None:
             inputs = term_counts(batch, self.backbone.n_vocabulary, self.special) > 0
@@ -68,9 +68,9 @@ class NetworkSide(nn.Module):
         into = partial(activate, activation=settings.activation, logs=settings.logs)
         if settings.kind == "clsmlm" or settings.pooling in ("last", "cls"):
             rows = hidden.rows(last=settings.pooling == "last")
-            return into(functional.linear(rows, body.decoder, body.bias))
+            return into(functional.linear(rows, body.decoder, body.bias).float())
         if self.extras.importance is not None:
-            importance = functional.softplus(self.extras.importance(hidden.states)).log1p()
+            importance = functional.softplus(self.extras.importance(hidden.states).float()).log1p()
             return pool_weights(
                 *head, pooling=_max_or_sum(settings), activate=into, importance=importance
             )

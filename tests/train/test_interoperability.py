@@ -16,6 +16,7 @@ from lsr.errors import ConfigError, ModelError
 from lsr.train.guard import check_start, probe
 from lsr.train.model import SparseModel, build_model, load_model
 from lsr.train.recipe import Recipe, read_recipe
+from lsr.types import Document
 
 DOCUMENTS = [*POSITIVES, *NEGATIVES]
 
@@ -88,6 +89,23 @@ def test_a_head_of_our_own_lies_beside_a_valid_base(masked: Path, tmp_path: Path
     np.testing.assert_allclose(ours, vectors(model, "document", DOCUMENTS), atol=1e-5)
     assert np.abs(ours - theirs).max() > 0.01
     assert recipe.model.document.literal
+
+
+def test_a_model_with_a_head_of_our_own_is_indexed_and_searched(
+    masked: Path, tmp_path: Path
+) -> None:
+    from lsr.index.index import Index
+
+    model, _ = built("prosper-bert", masked)
+    model.save(tmp_path / "model")
+    encoder = load_encoder(tmp_path / "model")
+    with Index.create(tmp_path / "index", encoder=encoder) as index:
+        index.add([Document(str(at), text=text) for at, text in enumerate(DOCUMENTS)])
+        index.commit()
+        found = [index.search(query, k=len(DOCUMENTS)).ids[0] for query in QUERIES]
+    expected = vectors(model, "query", list(QUERIES)) @ vectors(model, "document", DOCUMENTS).T
+    assert found == [str(at) for at in expected.argmax(1)]
+    assert encoder.info()["document"]["literal"] is True
 
 
 def test_head_settings_and_tensors_are_part_of_the_fingerprint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,27 @@ def test_recipe_learns_is_saved_and_finds(
     assert ordered(*ours) >= 5
 
 
+@pytest.mark.parametrize("name", ["splade-max", "splade", "epic", "prosper-bert", "unicoil"])
+def test_networks_in_bfloat16_give_vectors_and_losses_in_float32(
+    name: str, masked: Path, causal: Path
+) -> None:
+    torch.manual_seed(3)
+    recipe = small(name, masked, causal)
+    model, objective = build_model(recipe), Objective(recipe, total_steps=STEPS)
+    batches = model.collate("query", QUERIES), model.collate("document", DOCUMENTS)
+    whole = model.encode("document", batches[1]).vectors.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        encoded = model.encode("query", batches[0]), model.encode("document", batches[1])
+        loss = objective(*encoded, Candidates(2, teacher=TEACHER), 10)
+    kinds = {tensor.dtype for one in encoded for tensor in (one.vectors, one.base)}
+    assert kinds == {torch.float32} == {loss.total.dtype}
+    loss.total.backward()
+    for parameter in model.parameters():
+        assert parameter.grad is None or bool(torch.isfinite(parameter.grad).all())
+    cosine = torch.cosine_similarity(encoded[1].vectors.detach(), whole, dim=1)
+    assert float(cosine.min()) > 0.98
+
+
 def _vocabulary(recipe: Recipe) -> int:
     from lsr.tokens import TextTokenizer
 
@@ -177,3 +199,19 @@ def test_a_name_that_is_nearly_right_is_suggested() -> None:
     with pytest.raises(ConfigError) as caught:
         read_recipe("splade-mx")
     assert caught.value.hint == "did you mean splade-max?"
+
+
+def test_the_table_of_recipes_names_each_with_its_paper() -> None:
+    text = (Path(__file__).parents[2] / "train" / "README.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \|(.*)\|$", text, flags=re.MULTILINE))
+    assert sorted(rows) == recipe_names()
+    for name, row in rows.items():
+        assert read_recipe(name).paper.split(":")[-1].split()[-1] in row
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "train" / "README.md").read_text("utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "example.py").write_text(example, "utf-8")
+    loss = runpy.run_path(str(tmp_path / "example.py"))["loss"]
+    assert loss.statistics["document_terms"] > 1
