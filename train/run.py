@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -83,11 +84,16 @@ def train(
     True
     """
     folder = Path(out)
-    speak = say or (lambda line: None)
-    last = _open_run(recipe, folder, resume, speak)
+    state = _processes()
+    speak = say if say is not None and state.is_main_process else (lambda line: None)
+    with state.main_process_first():
+        if state.is_main_process:
+            _open_run(recipe, folder, resume, speak)
+    kept = checkpoints(folder / "checkpoints") if resume else []
+    last = kept[-1] if kept else None
     if recipe.model.document.kind == "csr":
         return _codes(recipe, folder, base, speak)
-    trainer = prepare_trainer(recipe, folder, base=base, say=say, on_score=on_score)
+    trainer = prepare_trainer(recipe, folder, base=base, say=speak, on_score=on_score)
     data, log = trainer.batches.data, trainer.log_file
     event, line = _beginning(trainer, data, last)
     log.event(event, {"step": step_of(last) if last else 0, "version": __version__}, line)
@@ -122,14 +128,12 @@ def prepare_trainer(
     on_score: Progress | None = None,
 ) -> SparseTrainer:
     """Return the recipe's trainer, ready for its first step: data, scores and model are there."""
-    from transformers import set_seed
-
     speak = say or (lambda line: None)
-    set_seed(recipe.train.seed)
     _set_threads(recipe.train.threads)
     root = data_root(recipe.data, base)
-    data = prepare_data(recipe, folder, root, speak)
-    scores = score_data(recipe, data, folder, on_score)
+    with _processes().main_process_first():  # the others find data and scores ready
+        data = prepare_data(recipe, folder, root, speak)
+        scores = score_data(recipe, data, folder, on_score)
     return _trainer(recipe, folder, data, scores, root, speak)
 
 
@@ -182,11 +186,9 @@ def count_steps(recipe: Recipe, plan: BatchPlan) -> int:
     return max(1, batches // recipe.train.accumulate)
 
 
-def _open_run(recipe: Recipe, folder: Path, resume: bool, say: Say) -> Path | None:
-    """Return the checkpoint to go on from, None to begin; write the recipe down."""
+def _open_run(recipe: Recipe, folder: Path, resume: bool, say: Say) -> None:
+    """See that the folder is one to begin or to resume in; write the recipe down."""
     file = folder / "recipe.json"
-    kept = checkpoints(folder / "checkpoints")
-    last = kept[-1] if kept else None
     if file.is_file() and not resume:
         raise ConfigError(
             f"{folder} already holds a run",
@@ -203,7 +205,6 @@ def _open_run(recipe: Recipe, folder: Path, resume: bool, say: Say) -> Path | No
     with reported(folder, "write"):
         folder.mkdir(parents=True, exist_ok=True)
     replace(file, json.dumps(recipe.model_dump(mode="json"), indent=2).encode("utf-8"))
-    return last if resume else None
 
 
 def _changes(before: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:
@@ -244,6 +245,8 @@ def _trainer(
     data_folder: Path | None,
     say: Say,
 ) -> SparseTrainer:
+    from transformers import set_seed
+
     from .batches import Batches
     from .guard import check_start
     from .model import build_model
@@ -252,8 +255,10 @@ def _trainer(
     from .watch import Watch
 
     settings, group = recipe.train, recipe.data.documents_per_query
-    world, rank = _processes()
+    state = _processes()
+    world, rank = state.num_processes, state.process_index
     idf = corpus_idf(recipe, data)
+    set_seed(settings.seed)  # new weights are the same, whatever was drawn before
     model = build_model(recipe, idf=idf)
     check_start(model, list(islice(data.document_texts(), 100)))
     plan = BatchPlan(data, recipe.data, settings.batch_size * world, settings.seed)
@@ -276,12 +281,17 @@ def _trainer(
     return trainer
 
 
-def _processes() -> tuple[int, int]:
-    """Return (processes, number of this one), as accelerate or torchrun started them."""
+def _processes() -> Any:
+    """Return accelerate's state: how many processes were started, and which this is."""
+    if importlib.util.find_spec("accelerate") is None:
+        raise ConfigError(
+            "accelerate is not installed, and training needs it",
+            hint="pip install 'lsr-engine[train]'",
+        )
+    import torch
     from accelerate import PartialState
 
-    state = PartialState()
-    return state.num_processes, state.process_index
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _beginning(trainer: SparseTrainer, data: Prepared, last: Path | None) -> tuple[str, str]:

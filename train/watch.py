@@ -49,12 +49,14 @@ class Watch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
     ) -> None:
-        """Note the time, and take care of signals."""
+        """Note the time, take care of signals, and measure what training begins with."""
         self._started = self._saved = time.monotonic()
         self._logged = (state.global_step, self._started)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._stop)
+        if state.global_step == 0 and self.measure is not None:
+            self._evaluate(0)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any

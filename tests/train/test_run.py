@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,7 +112,7 @@ def test_a_run_gives_a_model_that_finds(
     assert [one["event"] for one in events][:: len(events) - 1] == ["start", "end"]
     step = next(one for one in events if one["event"] == "step")
     assert {"loss", "infonce", "kl", "document_flops", "document_terms", "lr"} <= step.keys()
-    assert sum(one["event"] == "dev" for one in events) == 3
+    assert sum(one["event"] == "dev" for one in events) == 4
     assert any("nDCG@10" in line for line in said)
     card = (outcome.model / "README.md").read_text("utf-8")
     assert "| pairs | 24 | 1 |" in card and "## Scores" in card and str(tmp_path) not in card
@@ -239,13 +242,12 @@ def test_training_stops_when_the_dev_set_gets_no_better(
         dev={"sets": [str(dev)], "every_steps": 2, "patience": 3},
     )  # fmt: skip
     outcome = train(recipe, tmp_path / "run")
-    assert (outcome.step, outcome.why, outcome.finished) == (8, "patience", True)
+    assert (outcome.step, outcome.why, outcome.finished) == (6, "patience", True)
 
 
 def test_a_signal_stops_behind_a_checkpoint_and_the_run_goes_on(
     masked: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    import os
     import signal
 
     sent = []
@@ -349,3 +351,36 @@ def test_the_batches_of_several_processes_are_shares_of_one(
         trainer.batches._share = (rank, 2)
         shares.append(next(iter(trainer.batches)))
     assert sorted([*shares[0]["examples"], *shares[1]["examples"]]) == sorted(whole["examples"])
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_the_whole_batch(
+    masked: Path, pairs: Path, tmp_path: Path
+) -> None:
+    def file(name: str, batch: int) -> Path:
+        text = (
+            f'[model]\ninit = "{masked}"\ndocument_length = 16\nquery_length = 16\n'
+            '[model.query]\nkind = "mlm"\n[rank.infonce]\nweight = 1.0\n'
+            '[regularise.document]\nkind = "flops"\nweight = 0.1\n'
+            f'[[data.sources]]\npath = "{pairs}"\n'
+            f"[train]\nsteps = 3\nbatch_size = {batch}\nlr = 1e-3\nthreads = 1\nlog_steps = 1\n"
+        )
+        path = tmp_path / f"{name}.toml"
+        path.write_text(text, "utf-8")
+        return path
+
+    runs = []
+    for name, batch, start in (
+        ("one", 8, ["-m", "lsr"]),
+        ("two", 4, ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "lsr"]),
+    ):
+        done = subprocess.run(
+            [sys.executable, *start, "train", str(file(name, batch)), "--out", name],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        runs.append([one for one in read_log(tmp_path / name) if one["event"] == "step"])
+    for one, two in zip(*runs, strict=True):
+        for value in ("loss", "infonce", "document_terms"):
+            assert two[value] == pytest.approx(one[value], rel=5e-3), value
