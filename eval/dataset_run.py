@@ -16,6 +16,7 @@ from . import bm25_peer, results
 from .bm25_leg import Bm25LegSystem
 from .datasets import CorpusFacts, Dataset, scan_corpus
 from .examples import pick_examples
+from .hybrid_system import LegsSystem, hybrid_rows
 from .indexes import Opened, model_fingerprint, ready_index
 from .measures import mean, measure_run
 from .results import DatasetResult, Loss, SystemResult
@@ -169,7 +170,35 @@ def _makers(
             lambda recall=recall: _sparse(opened, recall)  # type: ignore[misc]
             for recall in (None, *settings.recalls)
         ]
+    if opened is not None:
+        makers += _legs_together(dataset, settings, opened, skipped, output)
     return makers, skipped
+
+
+def _legs_together(
+    dataset: Dataset,
+    settings: EvalSettings,
+    opened: Opened,
+    skipped: dict[str, str],
+    output: Output,
+) -> list[Callable[[], System]]:
+    """Return what opens the dense leg, feedback on the legs, and their fusions."""
+    families, legs = set(settings.families), _open(opened).legs
+    missing = {
+        "dense": "dense" not in legs and f"{opened.path} has no such leg",
+        "hybrid": len(legs) < 2 and f"{opened.path} has one leg, {legs[0]}",
+    }
+    for family, why in missing.items():
+        if family in families and why:
+            skipped[family] = why
+            output.note(f"{dataset.name}: {family} is left out: {why}")
+    rows = hybrid_rows(legs, settings.fusions, settings.feedback, families)
+    return [
+        lambda row=row: LegsSystem(  # type: ignore[misc]
+            _open(opened), row[0], fusion=row[1], feedback=row[2]
+        )
+        for row in rows
+    ]
 
 
 def _sparse(opened: Opened, recall: float | None) -> SparseSystem:

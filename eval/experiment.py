@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lsr.errors import ConfigError, LsrError
+from lsr.index.fusion import METHODS
 from lsr.output import Output
 from lsr.rejects import OnError
 
@@ -42,6 +43,9 @@ def evaluate(
     work: str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
+    dense_model: str | None = None,
+    fusions: Sequence[str] = METHODS,
+    feedback: Sequence[str] = (),
     on_error: OnError = "stop",
     resume: bool = False,
     output: Output | None = None,
@@ -54,6 +58,9 @@ def evaluate(
         model: the encoder that indexes are built with; `index` is an index to take instead.
         systems: `bm25`, the leg of that name; `sparse`, exact, and approximate at each of
             `recalls`; `bm25s`, the peer of that name, left out with a reason where it is missing.
+            Of `dense` (which `dense_model` encodes for) and `hybrid` there is a row for each of
+            `fusions`, and for `feedback` (pre, post, both): on each leg alone, and around the
+            first fusion.
         depth: hits of each query that are measured. `identical` says what becomes of a hit with
             the id of its query: `auto` drops it where query and document have one text, too.
         baseline: the system that others are tested against; default BM25, or the first.
@@ -89,6 +96,9 @@ def evaluate(
         seed=seed,
         threads=threads,
         memory=memory,
+        dense_model=dense_model,
+        fusions=fusions,
+        feedback=feedback,
     )
     wanted = [datasets] if isinstance(datasets, str | Dataset) else list(datasets)
     if not wanted:

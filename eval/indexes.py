@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsr.errors import DataError
-from lsr.output import Output, duration
+from lsr.output import Output, counted, duration
 
 from .datasets import CorpusFacts, Dataset
 from .settings import LEGS, EvalSettings
+
+if TYPE_CHECKING:
+    from lsr.index.legs import Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ def ready_index(
     # An index of an older format would have to be made again, so it is another index.
     sparse = "sparse" in settings.families
     model = model_fingerprint(settings.model) if sparse else "no-model"
+    if settings.dense_model is not None and "dense" in settings.families:
+        model += f"-{dense_fingerprint(settings.dense_model)}"
     folder = work / "indexes" / f"{facts.corpus_hash}-{model}-format{FORMAT}"
     made = folder / "made.json"
     if not made.exists():
@@ -62,6 +67,15 @@ def model_fingerprint(name: str) -> str:
     return fingerprint(read_model_folder(find_model(name)))
 
 
+def dense_fingerprint(name: str) -> str:
+    """Return the fingerprint of a dense model without loading it."""
+    from lsr.dense_encoder import fingerprint
+    from lsr.dense_folder import read_dense_folder
+    from lsr.model_files import find_model
+
+    return fingerprint(read_dense_folder(find_model(name)))
+
+
 def _build(
     dataset: Dataset, facts: CorpusFacts, settings: EvalSettings, folder: Path, output: Output
 ) -> None:
@@ -74,7 +88,8 @@ def _build(
     folder.mkdir(parents=True, exist_ok=True)
     begun = (path / "manifest.json").exists()
     # Without sparse vectors the first leg is that of the build; the others are added to it.
-    legs = ["sparse"] if "sparse" in settings.families else [_first_leg(settings)]
+    sparse = "sparse" in settings.families
+    legs = ["sparse"] if sparse else [_leg(_first_leg(settings), settings)]
     index = Index.open(path) if begun else Index.create(path, encoder=settings.model, legs=legs)
     if index.generation and len(index) == facts.n_documents:  # complete, but for the note of it
         _note(folder, None, None)
@@ -111,14 +126,28 @@ def _add_legs(folder: Path, settings: EvalSettings, output: Output) -> None:
             if leg in index.legs:
                 continue
             started = time.perf_counter()
-            with output.progress(f"leg {leg} added"):
-                index.add_leg(leg)
+            with output.progress(f"documents of leg {leg}", len(index)) as bar:
+                index.add_leg(_leg(leg, settings, bar.update))
             found = json.loads(made.read_text("utf-8"))
             seconds = time.perf_counter() - started
             found["legs"] = {**found.get("legs", {}), leg: seconds}
             made.write_text(json.dumps(found), "utf-8")
         finally:
             index.close()
+
+
+def _leg(
+    name: str, settings: EvalSettings, progress: Callable[[int], None] | None = None
+) -> str | Leg:
+    """Return a leg to make; `progress` is told of the documents that it has encoded."""
+    if name != "dense" or settings.dense_model is None:
+        return name
+    from lsr.index.dense import DenseLeg
+
+    leg = DenseLeg(settings.dense_model, threads=settings.threads)
+    if progress is not None:
+        leg.on_progress = counted(progress)
+    return leg
 
 
 def _first_leg(settings: EvalSettings) -> str:

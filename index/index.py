@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lsr.dense_encoder import DenseEncoder, load_dense_encoder
 from lsr.encoder import BUNDLED, Encoder, load_encoder
 from lsr.errors import ConfigError
 from lsr.passages import PassageSettings
@@ -90,18 +91,25 @@ class Index(Reader):
         settings = IndexSettings.make(
             loaded, vocab_size, passages, field_types or {}, _block_settings(blocks), wanted
         )
-        return cls(Store.create(FilePath(path), settings.to_json()), settings, loaded)
+        store = Store.create(FilePath(path), settings.to_json())
+        _take_legs(store, legs)
+        return cls(store, settings, loaded)
 
     @classmethod
     def open(
-        cls, path: str | FilePath, *, encoder: Encoder | str | None = None, verify: bool = True
+        cls,
+        path: str | FilePath,
+        *,
+        encoder: Encoder | str | None = None,
+        dense: DenseEncoder | str | None = None,
+        verify: bool = True,
     ) -> Index:
         """Return the index in the folder `path`, at its last commit.
 
         The encoder is the one it was made with, loaded when first needed; give another Encoder
-        or name when the model has moved. Every file's checksum is verified unless `verify` is
-        false. Raises IndexFormatError for a folder that is no index, is damaged, or was written
-        by a newer lsr.
+        or name when the model has moved; `dense` is the same for the dense leg. Every file's
+        checksum is verified unless `verify` is false. Raises IndexFormatError for a folder that
+        is no index, is damaged, or was written by a newer lsr.
         """
         store = Store.open(FilePath(path), verify=verify)
         settings = IndexSettings.from_json(store.snapshot().manifest.settings)
@@ -112,6 +120,8 @@ class Index(Reader):
         index = cls(store, settings, None)
         if encoder is not None and not isinstance(encoder, str | FilePath):
             index._query_encoder = index._document_encoder = index._checked(encoder)
+        if dense is not None:
+            index._take_dense(dense)
         return index
 
     def add(
@@ -234,13 +244,15 @@ class Index(Reader):
             if remove is not None:
                 transaction.remove_leg(remove)
             if add is not None:
-                transaction.add_leg(make_leg(add, {}) if isinstance(add, str) else add)
+                made = make_leg(add, {}) if isinstance(add, str) else add
+                transaction.add_leg(made)
         except BaseException:
             self.rollback()
             raise
         generation = self.commit()
         legs = leg_settings(self.snapshot.manifest.settings)
         self._settings = replace(self._settings, legs=legs)
+        _take_legs(self._store, [] if add is None else [made])
         return generation
 
     def transaction(self) -> Transaction:
@@ -298,6 +310,17 @@ class Index(Reader):
             )
         return transaction
 
+    def _take_dense(self, encoder: DenseEncoder | str) -> None:
+        from .dense import DENSE, DenseLeg
+
+        leg = self._store.legs(self.snapshot.manifest.settings).get(DENSE)
+        if not isinstance(leg, DenseLeg):
+            raise ConfigError(
+                f"{self.path} has no dense leg, for which a model was given",
+                hint=f"add one: lsr legs {self.path} --add dense --dense-model MODEL",
+            )
+        leg.encoder = load_dense_encoder(encoder) if isinstance(encoder, str) else encoder
+
     def _write(
         self,
         documents: Iterable[Document | Mapping[str, object]],
@@ -326,6 +349,13 @@ class Index(Reader):
         if batch or longest > taken:
             written += put(max(longest, taken))
         return written
+
+
+def _take_legs(store: Store, legs: Sequence[str | Leg]) -> None:
+    """Let the store use the legs that are objects, which may hold models."""
+    for leg in legs:
+        if not isinstance(leg, str):
+            store.take_leg(leg)
 
 
 def _leg_json(leg: str | Leg) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lsr.encoder import Encoder
 from lsr.errors import ConfigError, DataError
-from lsr.passages import PassageSettings
+from lsr.passages import PassageSettings, texts_to_encode
 from lsr.rejects import Rejects
 from lsr.sparse import SparseVectors
 from lsr.types import Document, Record, Span
@@ -97,7 +97,7 @@ class Ingest:
         spans: Sequence[Sequence[Span]] | None,
         on_encoded: Callable[[float], None] | None,
     ) -> SparseVectors:
-        texts = _texts(documents, spans)
+        texts = texts_to_encode(documents, spans)
         share = len(documents) / len(texts)
         told = None if on_encoded is None else lambda n_texts: on_encoded(n_texts * share)
         return self._encoder().encode_documents(texts, threads=self._threads, on_progress=told)
@@ -166,14 +166,3 @@ class Ingest:
         spans = passages.split(document.text, length=self._encoder().count_tokens)
         # A document with a title alone still needs a row to be found by.
         return spans or [Span(0, len(document.text))]
-
-
-def _texts(documents: Sequence[Document], spans: Sequence[Sequence[Span]] | None) -> list[str]:
-    """Return what the encoder sees: full texts, or the title before each passage."""
-    if spans is None:
-        return [document.full_text() for document in documents]
-    return [
-        f"{document.title} {document.text[span.start : span.end]}".strip()
-        for document, parts in zip(documents, spans, strict=True)
-        for span in parts
-    ]

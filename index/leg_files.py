@@ -52,6 +52,10 @@ class PartWriter:
             self._files[name] = disk.FileWriter(self.folder / f"{name}{SUFFIX}")
         return self._files[name]
 
+    def read_back(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return entries `start` to `stop` of what was put under that name."""
+        return _read(self._files[name], self._types[name], start, stop)
+
     def scratch(self, name: str) -> disk.FileWriter:
         """Return a new file for what does not fit the memory; `close` removes it."""
         self._scratch[name] = disk.FileWriter(self.folder / f"{name}{SUFFIX}")
@@ -59,11 +63,7 @@ class PartWriter:
 
     def scratched(self, name: str, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
         """Return entries `start` to `stop` of what was written to a scratch file."""
-        file = self._scratch[name]
-        file.flush()
-        with disk.reported(file.path, "read"):
-            offset = start * dtype.itemsize
-            return np.fromfile(file.path, dtype, count=stop - start, offset=offset)
+        return _read(self._scratch[name], dtype, start, stop)
 
     def close(self, facts: Mapping[str, Any]) -> str:
         """Finish all files and write the header with `facts` (JSON); return its checksum."""
@@ -86,6 +86,12 @@ class PartWriter:
         for file in [*self._files.values(), *self._scratch.values()]:
             file.abandon()
         remove_part(self.folder)
+
+
+def _read(file: disk.FileWriter, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
+    file.flush()
+    with disk.reported(file.path, "read"):
+        return np.fromfile(file.path, dtype, count=stop - start, offset=start * dtype.itemsize)
 
 
 class PartFiles:

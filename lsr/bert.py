@@ -40,26 +40,36 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class BertWeights:
-    """A masked language model of the BERT family, all float32.
+class BertBody:
+    """The layers of a model of the BERT family, all float32.
 
     `words` (vocab, hidden); `positions` (positions, hidden) starts at the first position that a
-    token can have and includes the embedding of token type 0; `decoder` (vocab, hidden) and
-    `decoder_bias` (vocab,) map the transformed hidden states to logits.
+    token can have and includes the embedding of token type 0.
     """
 
     words: Array
     positions: Array
     input_norm: Norm
     layers: tuple[Layer, ...]
+    n_heads: int
+    activation: str
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class BertWeights:
+    """A masked language model of the BERT family, all float32.
+
+    `decoder` (vocab, hidden) and `decoder_bias` (vocab,) map the transformed hidden states to
+    logits.
+    """
+
+    body: BertBody
     transform: Linear
     transform_norm: Norm
     decoder: Array
     decoder_bias: Array
-    n_heads: int
-    activation: str
     head_activation: str
-    epsilon: float
 
 
 class _Names(NamedTuple):
@@ -137,7 +147,17 @@ def is_bert(config: dict[str, Any]) -> bool:
 
 def read_bert(config: dict[str, Any], files: WeightFiles) -> BertWeights:
     """Return the weights of a model for which `is_bert` holds; ModelError when one is missing."""
-    return _Reader(config, files, _FAMILY[config["model_type"]]).weights()
+    reader = _Reader(config, files, _FAMILY[config["model_type"]])
+    reader.check_head()
+    return reader.weights()
+
+
+def read_bert_body(config: dict[str, Any], files: WeightFiles) -> BertBody:
+    """Return the layers of a model for which `is_bert` holds, with or without a head above them.
+
+    ModelError when a tensor is missing.
+    """
+    return _Reader(config, files, _FAMILY[config["model_type"]]).body()
 
 
 def _activation(config: dict[str, Any]) -> str:
@@ -147,16 +167,21 @@ def _activation(config: dict[str, Any]) -> str:
 class _Reader:
     def __init__(self, config: dict[str, Any], files: WeightFiles, names: _Names) -> None:
         self.config, self.files, self.names = config, files, names
-        if not any(name.startswith(names.prefix + ".") for name in files.names):
+        # Checkpoints of a model without a head leave the name of the body out.
+        bare = "embeddings.word_embeddings.weight" in files.names
+        self.prefix = "" if bare else f"{names.prefix}."
+
+    def check_head(self) -> None:
+        if not any(name.startswith(self.names.prefix + ".") for name in self.files.names):
             raise ModelError(
-                f"{files.folder} is not a masked language model: its weights have no "
-                f"{names.prefix}.* tensors and no vocabulary head",
+                f"{self.files.folder} is not a masked language model: its weights have no "
+                f"{self.names.prefix}.* tensors and no vocabulary head",
                 hint="give the ...ForMaskedLM checkpoint of the model",
             )
 
-    def weights(self) -> BertWeights:
+    def body(self) -> BertBody:
         names, config = self.names, self.config
-        embeddings = f"{names.prefix}.embeddings"
+        embeddings = f"{self.prefix}embeddings"
         words = self.tensor(f"{embeddings}.word_embeddings.weight")
         positions = self.tensor(f"{embeddings}.position_embeddings.weight")
         if names is _ROBERTA:
@@ -165,21 +190,26 @@ class _Reader:
         if types in self.files.names:
             positions = positions + self.tensor(types)[0]
         count = config.get("num_hidden_layers", config.get("n_layers"))
-        activation = _ACTIVATIONS[_activation(config)]
-        decoder, bias = self.head(words)
-        return BertWeights(
+        return BertBody(
             words=words,
             positions=positions,
             input_norm=self.norm(f"{embeddings}.LayerNorm"),
             layers=tuple(self.layer(number) for number in range(int(count or 0))),
+            n_heads=int(config.get("num_attention_heads", config.get("n_heads", 0))),
+            activation=_ACTIVATIONS[_activation(config)],
+            epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        )
+
+    def weights(self) -> BertWeights:
+        names, body = self.names, self.body()
+        decoder, bias = self.head(body.words)
+        return BertWeights(
+            body=body,
             transform=self.linear(names.transform),
             transform_norm=self.norm(names.transform_norm),
             decoder=decoder,
             decoder_bias=bias,
-            n_heads=int(config.get("num_attention_heads", config.get("n_heads", 0))),
-            activation=activation,
-            head_activation="gelu" if names is _ROBERTA else activation,
-            epsilon=float(config.get("layer_norm_eps", 1e-12)),
+            head_activation="gelu" if names is _ROBERTA else body.activation,
         )
 
     def head(self, words: Array) -> tuple[Array, Array]:
@@ -207,7 +237,7 @@ class _Reader:
         return decoder, bias
 
     def layer(self, number: int) -> Layer:
-        base = f"{self.names.prefix}.{self.names.layer}.{number}."
+        base = f"{self.prefix}{self.names.layer}.{number}."
         query, key, value, out, out_norm, up, down, down_norm = self.names.parts
         stacked = [self.linear(base + part) for part in (query, key, value)]
         return Layer(
@@ -232,7 +262,7 @@ class _Reader:
 
     def tensor(self, name: str) -> Array:
         if name not in self.files.names:
-            if not name.startswith(self.names.prefix):
+            if self.prefix and not name.startswith(self.prefix):
                 raise self._no_head(name)
             raise ModelError(
                 f"the weights in {self.files.folder} have no tensor {name!r}",
@@ -253,18 +283,20 @@ def hidden_states(weights: BertWeights, ids: npt.NDArray[np.int32]) -> Array:
 
     For the few tokens of a query this costs less than importing torch does.
     """
-    x = _norm(
-        weights.words[ids] + weights.positions[: len(ids)],
-        weights.input_norm,
-        weights.epsilon,
-    )
-    for layer in weights.layers:
-        attended = _linear(_attention(_linear(x, layer.qkv), weights.n_heads), layer.out)
-        x = _norm(attended + x, layer.out_norm, weights.epsilon)
-        raised = _ACTIVATE[weights.activation](_linear(x, layer.up))
-        x = _norm(_linear(raised, layer.down) + x, layer.down_norm, weights.epsilon)
-    x = _ACTIVATE[weights.head_activation](_linear(x, weights.transform))
-    return _norm(x, weights.transform_norm, weights.epsilon)
+    x = _linear(token_states(weights.body, ids), weights.transform)
+    x = _ACTIVATE[weights.head_activation](x)
+    return _norm(x, weights.transform_norm, weights.body.epsilon)
+
+
+def token_states(body: BertBody, ids: npt.NDArray[np.int32]) -> Array:
+    """Return what the last layer gives, (tokens, hidden), for one text; plain numpy."""
+    x = _norm(body.words[ids] + body.positions[: len(ids)], body.input_norm, body.epsilon)
+    for layer in body.layers:
+        attended = _linear(_attention(_linear(x, layer.qkv), body.n_heads), layer.out)
+        x = _norm(attended + x, layer.out_norm, body.epsilon)
+        raised = _ACTIVATE[body.activation](_linear(x, layer.up))
+        x = _norm(_linear(raised, layer.down) + x, layer.down_norm, body.epsilon)
+    return x
 
 
 def _linear(x: Array, linear: Linear) -> Array:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsr.cli_index import OnErrorOption
+from lsr.cli_legs import DenseModel
 from lsr.cli_session import Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
 from lsr.output import is_lively, plain
@@ -80,12 +81,26 @@ def evaluate(
     systems: Annotated[
         list[str] | None,
         typer.Option(
-            "--legs", metavar="A,B", help="Systems: bm25, sparse, bm25s; default the first two."
+            "--legs",
+            metavar="A,B",
+            help="Systems: bm25, sparse, bm25s, dense, hybrid; default the first two.",
         ),
     ] = None,
     recall: Annotated[
         list[float] | None,
         typer.Option(help="Recall of an approximate search; repeatable. Default 0.9, 0.99."),
+    ] = None,
+    dense_model: DenseModel = None,
+    fusion: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Fusions of hybrid: rrf, minmax, zscore, dbsf."),
+    ] = None,
+    feedback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="Rows with feedback, too: pre, post, both (fusion before, after, around it).",
+        ),
     ] = None,
     measures: Measures = None,
     depth: Annotated[int, typer.Option(min=10, help="Hits of a query that are measured.")] = 1000,
@@ -152,7 +167,10 @@ def evaluate(
         memory=settings.memory,
         on_error=settings.on_error,
         resume=resume,
+        dense_model=dense_model,
+        feedback=_split(feedback),
         output=current.output,
+        **({"fusions": _split(fusion)} if fusion else {}),
         **({"measures": names} if names else {}),
     )
     if not report.datasets:

@@ -14,11 +14,13 @@ from lsr.cli_legs import (
     K1,
     AnalyzerOption,
     B,
+    DenseModel,
     Legs,
     TextWeight,
     TitleWeight,
     bm25_settings,
     chosen_legs,
+    dense_settings,
 )
 from lsr.cli_session import IndexDir, Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
@@ -155,6 +157,7 @@ def index(
     b: B = None,
     title_weight: TitleWeight = None,
     text_weight: TextWeight = None,
+    dense_model: DenseModel = None,
     memory: Memory = None,
     threads: Threads = None,
     resume: Resume = False,
@@ -164,7 +167,10 @@ def index(
     json: Json = False,
 ) -> None:
     """Make an index of a corpus in a new folder."""
-    given = {"bm25": bm25_settings(analyzer, k1, b, title_weight, text_weight)}
+    given = {
+        "bm25": bm25_settings(analyzer, k1, b, title_weight, text_weight),
+        "dense": dense_settings(dense_model),
+    }
     wanted = chosen_legs(legs, given)
     mapping = _field_map(id_field, title_field, text_field, field, keep_fields)
     tokens = _vocabulary(vocabulary, scale, vectors)

@@ -8,17 +8,17 @@ import typer
 
 from lsr.cli_session import IndexDir, Json, session
 from lsr.errors import ConfigError
-from lsr.output import number, size
+from lsr.output import counted, number, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from lsr.index.index import Index
     from lsr.index.legs import Leg
 
 Legs = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="What to rank by: sparse, bm25; default sparse."),
+    typer.Option(metavar="A,B", help="What to rank by: sparse, bm25, dense; default sparse."),
 ]
 AnalyzerOption = Annotated[
     str | None,
@@ -36,10 +36,16 @@ TitleWeight = Annotated[
 TextWeight = Annotated[
     float | None, typer.Option(min=0.0, help="What a word of a text counts for BM25; default 1.")
 ]
+DenseModel = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Model of the dense leg: a folder or hub id of an encoder."),
+]
 Mode = Annotated[
     str | None,
     typer.Option(
-        metavar="LEG", help="Leg to rank by: sparse, bm25; default sparse, or the only one."
+        metavar="LEG",
+        help="Leg to rank by: sparse, bm25, dense; or hybrid, all of them fused. Default sparse, "
+        "or the only one.",
     ),
 ]
 
@@ -54,6 +60,11 @@ def bm25_settings(
     """Return what was said of the BM25 leg."""
     given = {"analyzer": analyzer, "k1": k1, "b": b, "title": title, "text": text}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def dense_settings(model: str | None) -> dict[str, Any]:
+    """Return what was said of the dense leg."""
+    return {} if model is None else {"model": model}
 
 
 def chosen_legs(
@@ -88,7 +99,7 @@ def legs(
     ctx: typer.Context,
     directory: IndexDir,
     add: Annotated[
-        str | None, typer.Option("--add", metavar="LEG", help="Add this leg: bm25.")
+        str | None, typer.Option("--add", metavar="LEG", help="Add this leg: bm25 or dense.")
     ] = None,
     remove: Annotated[
         str | None, typer.Option("--remove", metavar="LEG", help="Remove this leg and its files.")
@@ -98,6 +109,7 @@ def legs(
     b: B = None,
     title_weight: TitleWeight = None,
     text_weight: TextWeight = None,
+    dense_model: DenseModel = None,
     json: Json = False,
 ) -> None:
     """Show, add or remove the legs of an index.
@@ -110,12 +122,16 @@ def legs(
     given = bm25_settings(analyzer, k1, b, title_weight, text_weight)
     if given and add != "bm25":
         raise ConfigError(f"{', '.join(sorted(given))}: say --add bm25, too")
+    if dense_model is not None and add != "dense":
+        raise ConfigError("--dense-model: say --add dense, too")
     from lsr.index.index import Index
 
     output.on_interrupt = f"{directory} is as it was"
     index = Index.open(directory, verify=settings.verify)
     if add is not None or remove is not None:
-        _change(index, add, remove, {"bm25": given})
+        of_legs = {"bm25": given, "dense": dense_settings(dense_model)}
+        with output.progress("documents encoded", len(index)) as bar:
+            _change(index, add, remove, of_legs, bar.update)
     found = index.info().legs
     if json:
         output.json({"index": directory, "generation": index.generation, "legs": found})
@@ -140,7 +156,11 @@ def described(facts: Mapping[str, Any]) -> str:
 
 
 def _change(
-    index: Index, add: str | None, remove: str | None, settings: Mapping[str, Mapping[str, Any]]
+    index: Index,
+    add: str | None,
+    remove: str | None,
+    settings: Mapping[str, Mapping[str, Any]],
+    progress: Callable[[int], None],
 ) -> None:
     """Remove and add in one commit, so that no reader sees the index without the leg."""
     from lsr.index.legs import MAKERS, make_leg
@@ -148,6 +168,10 @@ def _change(
     if add is not None and add not in MAKERS:
         raise ConfigError(f"--add names {add!r}; what can be added is {', '.join(MAKERS)}")
     made = None if add is None else make_leg(add, settings.get(add, {}))
+    from lsr.index.dense import DenseLeg
+
+    if isinstance(made, DenseLeg):
+        made.on_progress = counted(progress)
     try:
         index.change_legs(add=made, remove=remove)
     finally:

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from lsr.cli_legs import Mode
+from lsr.cli_blend import (
+    FeedbackOption,
+    FusionOption,
+    WeightsOption,
+    added_line,
+    leg_line,
+    show_legs,
+    to_feedback,
+    to_fusion,
+)
+from lsr.cli_legs import DenseModel, Mode
 from lsr.cli_remote import Remote, RemoteLimits, search_remote
 from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session, written
 from lsr.errors import ConfigError, DataError, LsrError
 from lsr.output import Output, is_lively, plain
 
 if TYPE_CHECKING:
+    from lsr.index.feedback import Feedback
+    from lsr.index.fusion import Fusion
     from lsr.index.index import Index
     from lsr.sparse import SparseVector
     from lsr.types import Hit, SearchResult, TermProduct
@@ -38,6 +50,9 @@ class Asking(NamedTuple):
     recall: float | None
     path: Way | None
     mode: str | None
+    fusion: Fusion | None
+    feedback: Feedback | bool
+    depth: int | None
     threads: int | None
 
 
@@ -85,9 +100,17 @@ def search(
     offset: Annotated[int, typer.Option(min=0, help="Hits to leave out before the first.")] = 0,
     depth: Annotated[
         int | None,
-        typer.Option(min=1, help="Hits to find before a page of them is cut; default offset + k."),
+        typer.Option(
+            min=1,
+            help="Hits to find before a page of them is cut; default offset + k. Of --mode hybrid, "
+            "the hits of each leg; default 1000.",
+        ),
     ] = None,
+    fusion: FusionOption = None,
+    weights: WeightsOption = None,
+    feedback: FeedbackOption = None,
     model: Model = None,
+    dense_model: DenseModel = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -106,34 +129,45 @@ def search(
         raise ConfigError("--like is always exact; leave out --exact, --recall and --path")
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
-    if queries is not None and (offset or depth is not None):
+    hybrid = mode == "hybrid"
+    if queries is not None and (offset or (depth is not None and not hybrid)):
         raise ConfigError("--offset and --depth cut a page of one answer; -k is for --queries")
     settings = session(ctx).settings(k=k, threads=threads)
     if directory.startswith(("http://", "https://")):
         if queries is not None or model is not None:
             raise ConfigError("a service takes neither --queries nor --model; search a folder")
-        if mode is not None or offset or depth is not None:
-            raise ConfigError("--mode, --offset and --depth are for a folder")
+        if dense_model is not None:
+            raise ConfigError("a service takes no --dense-model; search a folder")
         wanted = None if vector else text or None
         remote = Remote(wanted, _given_vector(text) if vector else None, like)
-        limits = RemoteLimits(settings.k, filter, fields, exact, recall, path)
+        how = to_fusion(fusion, weights)
+        richer = to_feedback(feedback)
+        limits = RemoteLimits(
+            settings.k, filter, fields, exact, recall, path, mode, offset, depth,
+            None if how is None else how.to_json(),
+            None if isinstance(richer, bool) else richer.to_json(),
+        )  # fmt: skip
         search_remote(session(ctx).output, directory, remote, limits, json=json)
         return
     from lsr.index.index import Index
 
-    index = Index.open(directory, encoder=model, verify=settings.verify)
+    index = Index.open(directory, encoder=model, dense=dense_model, verify=settings.verify)
+    fused, richer = to_fusion(fusion, weights), to_feedback(feedback)
+    deep = offset + settings.k if hybrid else depth or offset + settings.k
+    asking = Asking(
+        deep, filter, exact, recall, path, mode, fused, richer, depth if hybrid else None,
+        settings.threads,
+    )  # fmt: skip
     if queries is not None:
-        asking = Asking(settings.k, filter, exact, recall, path, mode, settings.threads)
         _search_many(session(ctx), index, queries, asking, run, tag)
         return
-    deep = depth or offset + settings.k
     if like is not None:
         result = index.more_like(like, k=deep, filter=filter)
     else:
-        result = index.search(
-            _parsed_vector(text) if vector else text,
-            k=deep, filter=filter, exact=exact, recall=recall, path=path, mode=mode,
-        )  # fmt: skip
+        asked = _parsed_vector(text) if vector else text
+        options = asking._asdict()
+        del options["threads"]  # of one query there is nothing to share out
+        result = index.search(asked, **options)
     page = result.page(offset, min(offset + settings.k, deep))
     why = [result.why(hit.rank - 1) for hit in page]
     names = None if fields is None else [name.strip() for name in fields.split(",")]
@@ -145,6 +179,8 @@ def search(
                 "query": like or text,
                 "path": result.path,
                 "took_ms": result.took_ms,
+                **({"timings": result.timings} if result.timings else {}),
+                **({"feedback": result.feedback} if result.feedback else {}),
                 "hits": answers,
             }
         )
@@ -159,23 +195,46 @@ def explain(
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
     vector: Vector = False,
     mode: Mode = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Hits of each leg of --mode hybrid; default 1000.")
+    ] = None,
+    fusion: FusionOption = None,
+    weights: WeightsOption = None,
+    feedback: FeedbackOption = None,
     model: Model = None,
+    dense_model: DenseModel = None,
     json: Json = False,
 ) -> None:
     """Show why a document scored what it did.
 
-    Each shared term has a product of weights; the products sum to the score.
+    Each shared term has a product of weights; the products sum to the score. Of a hybrid search,
+    each leg's score, rank and share of the score are shown, and the terms that feedback added.
     """
     settings = session(ctx).settings()
     from lsr.index.index import Index
 
-    index = Index.open(directory, encoder=model, verify=settings.verify)
-    found = index.explain(_parsed_vector(query) if vector else query, id, mode=mode)
+    index = Index.open(directory, encoder=model, dense=dense_model, verify=settings.verify)
+    found = index.explain(
+        _parsed_vector(query) if vector else query,
+        id,
+        mode=mode,
+        fusion=to_fusion(fusion, weights),
+        feedback=to_feedback(feedback),
+        depth=depth,
+    )
+    if found is None and id in index:
+        raise LsrError(
+            f"no leg finds {id!r} within the depth of the search",
+            hint="give a larger --depth",
+        )
     if found is None:
         raise LsrError(f"{directory} has no document {id!r}")
     output = session(ctx).output
     if json:
         output.json({"query": query, **asdict(found)})
+        return
+    if found.legs:
+        show_legs(output, found.legs, found.score)
         return
     output.table(
         [
@@ -259,6 +318,11 @@ def _show(
             )
             more = len(terms) - _TERMS_SHOWN
             output.data(f"     matched: {shown}" + (f" and {more} more" if more > 0 else ""))
+        if len(hit.legs) > 1:
+            output.data(f"     {leg_line(hit.legs)}")
+    for leg, added in result.feedback.items():
+        if added:
+            output.data(f"feedback added to {leg}: {plain(added_line(added))}")
     if not page:
         output.note("no document matches" if not len(result) else "the page is empty")
     output.detail(f"{len(result)} hits in {result.took_ms:.1f} ms, by way of {result.path}")

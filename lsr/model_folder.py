@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lsr.dense_folder import DenseFolder, dense_chain
 from lsr.errors import ModelError
-from lsr.tokens import NO_LIMIT, read_json
+from lsr.model_parts import (
+    inside,
+    kind_of,
+    licence,
+    max_length,
+    prompts,
+    read_chain,
+    transformer_settings,
+)
+from lsr.tokens import read_json
 
 Pooling = Literal["max", "sum"]
 Activation = Literal["relu", "log1p_relu"]
@@ -17,12 +27,6 @@ _NETWORKS = ("MLMTransformer", "Transformer")
 _TABLES = ("SparseStaticEmbedding", "IDF")
 _DENSE = ("Pooling", "Normalize", "Dense", "StaticEmbedding", "LayerNorm", "WeightedLayerPooling")
 _CODES = ("SparseAutoEncoder", "CSRSparsity")
-_BERT_CONFIGS = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
-#: These place their first token at position `pad_token_id + 1`.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +42,85 @@ class NetworkSide:
 
 @dataclass(frozen=True, slots=True)
 class TableSide:
-    """A side that looks each token of the text up in a table of weights."""
+    """A side that looks each token of the text up in a table of weights.
+
+    `counts` weighs a term as often as it stands in the text; `unit` scales vectors to length 1.
+    """
 
     folder: Path
     max_seq_length: int
+    counts: bool = False
+    unit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedSide:
+    """A side with more than a vocabulary head, as `sparse_head.json` describes it.
+
+    `tensors` is the file with what it learned beside its network, under names that begin with
+    `extras`; the other fields are those of a recipe's `[model.query]` and `[model.document]`.
+    """
+
+    folder: Path
+    max_seq_length: int
+    tensors: Path
+    extras: str
+    kind: str = "mlm"
+    activation: Literal["relu", "softplus", "identity"] = "relu"
+    logs: int = 1
+    pooling: str = "max"
+    scope: str = "all"
+    duplicates: str = "collapse"
+    literal: bool = False
+    window: int = 0
+    norm: str = "none"
+    importance: bool = False
+    quality: bool = False
+    prune: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSide:
+    """A side whose vectors are k-sparse codes of a dense encoder's (CSR).
+
+    `unit` scales codes to length 1: the folder compares them by cosine, and an index by dot.
+    """
+
+    dense: DenseFolder
+    coder: Path
+    unit: bool
+
+    @property
+    def max_seq_length(self) -> int:
+        """The longest text in tokens."""
+        return self.dense.max_seq_length
+
+
+#: One side of a model.
+AnySide = NetworkSide | TableSide | LearnedSide | CodeSide
+
+#: The file that says what stock layouts cannot, and the one with its tensors.
+HEAD_FILE = "sparse_head.json"
+HEAD_TENSORS = "sparse_head.safetensors"
+#: The subfolders of a query side with a network, or a table, of its own.
+QUERY_NETWORK = "query_0_MLMTransformer"
+QUERY_TABLE = "query_0_SparseStaticEmbedding"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """A folder with a sparse encoder: its two sides and the prompts that go before the texts.
 
-    `layout` is `symmetric` (one network for both sides), `router` (one route for each side) or
-    `bare` (a masked language model without sentence-transformers' files).
+    `layout` is `symmetric` (one network for both sides), `router` (one route for each side),
+    `bare` (a masked language model without sentence-transformers' files), `codes` (a dense
+    encoder with a SparseAutoEncoder) or `head` (with a `sparse_head.json`, which `lsr train`
+    writes for what the others cannot say).
     """
 
     path: Path
-    layout: Literal["symmetric", "router", "bare"]
-    query: NetworkSide | TableSide
-    document: NetworkSide | TableSide
+    layout: Literal["symmetric", "router", "bare", "codes", "head"]
+    query: AnySide
+    document: AnySide
     query_prompt: str = ""
     document_prompt: str = ""
     max_active_dims: int | None = None
@@ -70,6 +135,8 @@ def read_model_folder(path: Path, *, max_seq_length: int | None = None) -> Model
     if not path.is_dir():
         raise ModelError(f"{path} is not a folder", hint="give the folder of a model")
     read = _Reader(path, max_seq_length)
+    if (path / HEAD_FILE).is_file():
+        return read.head()
     if (path / "modules.json").is_file():
         return read.modules()
     return read.bare()
@@ -91,45 +158,82 @@ class _Reader:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})
         _check_model_type(self.path, settings)
         side = self._network("", {}, bare=True)
-        return ModelFolder(self.path, "bare", side, side, licence=_licence(self.path))
+        return ModelFolder(self.path, "bare", side, side, licence=licence(self.path))
+
+    def head(self) -> ModelFolder:
+        file = self.path / HEAD_FILE
+        content = read_json(file)
+        if content.get("format") != 1:
+            raise ModelError(
+                f"{file} is format {content.get('format')!r}; this version reads format 1",
+                hint="update lsr",
+            )
+        sides = [self._described(file, content.get(name)) for name in ("query", "document")]
+        settings = read_json(self.path / "config_sentence_transformers.json", missing={})
+        texts = prompts(self.path, settings)
+        return ModelFolder(
+            self.path, "head", sides[0], sides[1], texts[0], texts[1],
+            licence=licence(self.path),
+        )  # fmt: skip
+
+    def _described(self, file: Path, content: object) -> TableSide | LearnedSide:
+        if not isinstance(content, dict) or not isinstance(content.get("folder"), str):
+            raise ModelError(f"{file} does not describe both sides", hint="save the model again")
+        values = dict(content)
+        folder = inside(self.path, values.pop("folder"))
+        config = read_json(folder / "config.json", missing={})
+        length = max_length(folder, config, self.limit, values.pop("max_seq_length", None))
+        try:
+            if values.get("kind") in ("binary", "table"):
+                values.pop("kind")
+                return TableSide(folder, length, **values)
+            return LearnedSide(folder, length, self.path / HEAD_TENSORS, **values)
+        except TypeError as error:
+            raise ModelError(
+                f"{file} has a setting that this version does not know ({error})",
+                hint="update lsr",
+            ) from error
 
     def modules(self) -> ModelFolder:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})
         _check_model_type(self.path, settings)
-        chain = [(_text(entry, "type"), _text(entry, "path")) for entry in self._module_list()]
+        chain = read_chain(self.path)
+        if chain and kind_of(chain[-1][0]) in _CODES:
+            return self._codes(chain, settings)
         query: NetworkSide | TableSide
-        if len(chain) == 1 and _kind(chain[0][0]) in ("Router", "Asym"):
-            folder = _inside(self.path, chain[0][1])
+        if len(chain) == 1 and kind_of(chain[0][0]) in ("Router", "Asym"):
+            folder = inside(self.path, chain[0][1])
             query, document = self._routes(folder, chain[0][1])
             layout: Literal["symmetric", "router"] = "router"
         else:
             query = document = self._side(chain)
             layout = "symmetric"
-        prompts = _prompts(self.path, settings)
+        query_prompt, document_prompt = prompts(self.path, settings)
         return ModelFolder(
             self.path,
             layout,
             query,
             document,
-            query_prompt=prompts[0],
-            document_prompt=prompts[1],
+            query_prompt=query_prompt,
+            document_prompt=document_prompt,
             max_active_dims=_positive(self.path, settings, "max_active_dims"),
-            licence=_licence(self.path),
+            licence=licence(self.path),
         )
 
-    def _module_list(self) -> list[dict[str, Any]]:
-        import json
-
-        file = self.path / "modules.json"
-        try:
-            entries = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"{file} cannot be read as JSON ({error})", hint="fetch the model again"
-            ) from error
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise ModelError(f"{file} is not a list of modules", hint="fetch the model again")
-        return sorted(entries, key=lambda entry: int(entry.get("idx", 0)))
+    def _codes(self, chain: list[tuple[str, str]], settings: dict[str, Any]) -> ModelFolder:
+        dense = dense_chain(self.path, chain[:-1], settings, self.limit)
+        unit = settings.get("similarity_fn_name") == "cosine"
+        side = CodeSide(dense, inside(self.path, chain[-1][1]), unit)
+        return ModelFolder(
+            self.path,
+            "codes",
+            side,
+            side,
+            query_prompt=dense.query_prompt,
+            document_prompt=dense.document_prompt,
+            max_active_dims=_positive(self.path, settings, "max_active_dims"),
+            licence=dense.licence,
+        )
 
     def _routes(
         self, folder: Path, prefix: str
@@ -156,12 +260,12 @@ class _Reader:
         return sides[0], sides[1]
 
     def _side(self, chain: Sequence[tuple[str, str]]) -> NetworkSide | TableSide:
-        kinds = [_kind(name) for name, _ in chain]
+        kinds = [kind_of(name) for name, _ in chain]
         _refuse_other_families(self.path, kinds)
         if len(chain) == 1 and kinds[0] in _TABLES:
             return self._table(chain[0][1])
         if len(chain) == 2 and kinds[0] in _NETWORKS and kinds[1] == "SpladePooling":
-            pooling = _inside(self.path, chain[1][1]) / "config.json"
+            pooling = inside(self.path, chain[1][1]) / "config.json"
             return self._network(chain[0][1], read_json(pooling, missing={}), type=chain[0][0])
         raise ModelError(
             f"{self.path} is a chain of {' + '.join(kinds) or 'no'} modules; a masked language "
@@ -171,14 +275,15 @@ class _Reader:
     def _network(
         self, where: str, pooling: dict[str, Any], *, type: str = "", bare: bool = False
     ) -> NetworkSide:
-        folder = _inside(self.path, where)
+        folder = inside(self.path, where)
         config = read_json(folder / "config.json")
         _check_architecture(folder, config)
-        found = next((name for name in _BERT_CONFIGS if (folder / name).is_file()), None)
-        settings = {} if bare or found is None else read_json(folder / found)
+        settings = {} if bare else transformer_settings(folder)
         task = settings.get("transformer_task")
         if task is None:
-            task = "fill-mask" if bare or _kind(type) == "MLMTransformer" else "feature-extraction"
+            task = (
+                "fill-mask" if bare or kind_of(type) == "MLMTransformer" else "feature-extraction"
+            )
         if task != "fill-mask":
             raise ModelError(
                 f"{folder}: its Transformer module is set up for {task}; SPLADE needs fill-mask",
@@ -193,24 +298,15 @@ class _Reader:
             )
         return NetworkSide(
             folder,
-            self._length(folder, settings.get("max_seq_length"), config),
+            max_length(folder, config, self.limit, settings.get("max_seq_length")),
             lower_case=bool(settings.get("do_lower_case", False)),
             pooling=strategy,
             activation=activation,
         )
 
     def _table(self, where: str) -> TableSide:
-        folder = _inside(self.path, where)
-        return TableSide(folder, self._length(folder, None, {}))
-
-    def _length(self, folder: Path, own: object, config: dict[str, Any]) -> int:
-        length = NO_LIMIT
-        tokenizer = read_json(folder / "tokenizer_config.json", missing={})
-        for value in (self.limit, own, tokenizer.get("model_max_length")):
-            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-                length = int(min(value, NO_LIMIT))
-                break
-        return min(length, _positions(config))
+        folder = inside(self.path, where)
+        return TableSide(folder, max_length(folder, {}, self.limit))
 
 
 def _check_model_type(path: Path, settings: dict[str, Any]) -> None:
@@ -229,8 +325,8 @@ def _refuse_other_families(path: Path, kinds: Sequence[str]) -> None:
     codes = [kind for kind in kinds if kind in _CODES]
     if codes:
         raise ModelError(
-            f"{path} has a {codes[0]} module (CSR codes); this version loads SPLADE and "
-            "inference-free models only"
+            f"{path} has a {codes[0]} module (CSR codes) that is not the last of one chain; "
+            "a dense encoder with its codes is expected"
         )
     dense = [kind for kind in kinds if kind in _DENSE]
     if dense:
@@ -259,34 +355,6 @@ def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
         raise ModelError(f"{folder / 'config.json'} names no model_type and no architecture")
 
 
-def _prompts(path: Path, settings: dict[str, Any]) -> tuple[str, str]:
-    """Return the query and the document prompt as `encode_query` and `encode_document` pick them.
-
-    sentence-transformers always has the names `query` and `document`, empty when not given, so
-    neither `passage` nor `default_prompt_name` is ever reached by the two.
-    """
-    prompts = settings.get("prompts") or {}
-    default = settings.get("default_prompt_name")
-    file = path / "config_sentence_transformers.json"
-    if not isinstance(prompts, dict):
-        raise ModelError(f"{file}: `prompts` is not an object of names and texts")
-    if default is not None and default not in {"query", "document", *prompts}:
-        raise ModelError(f"{file}: default_prompt_name {default!r} is not among the prompts")
-    chosen = [prompts.get(name) or "" for name in ("query", "document")]
-    if not all(isinstance(prompt, str) for prompt in chosen):
-        raise ModelError(f"{file}: a prompt is not a text")
-    return chosen[0], chosen[1]
-
-
-def _positions(config: dict[str, Any]) -> int:
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
-        return NO_LIMIT
-    if config.get("model_type") in _OFFSET_POSITIONS:
-        positions -= int(config.get("pad_token_id") or 0) + 1
-    return positions
-
-
 def _positive(path: Path, settings: dict[str, Any], key: str) -> int | None:
     value = settings.get(key)
     if value is None:
@@ -294,37 +362,3 @@ def _positive(path: Path, settings: dict[str, Any], key: str) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ModelError(f"{path}: {key} is {value!r}; a positive integer is expected")
     return value
-
-
-def _kind(type_name: str) -> str:
-    return type_name.rsplit(".", 1)[-1]
-
-
-def _text(entry: dict[str, Any], key: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str):
-        raise ModelError(f"modules.json: a module has no {key!r}", hint="fetch the model again")
-    return value
-
-
-def _inside(path: Path, name: str) -> Path:
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ModelError(f"{path}: module path {name!r} leads out of the model folder")
-    return path / name if name else path
-
-
-def _licence(path: Path) -> str | None:
-    """Return the licence that the front matter of the model card names."""
-    try:
-        lines = (path / "README.md").read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    if not lines or lines[0].strip() != "---":
-        return None
-    for line in lines[1:]:
-        if line.strip() == "---":
-            break
-        key, _, value = line.partition(":")
-        if key.strip() == "license":
-            return value.strip().strip("\"'") or None
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lsr.bert import BertWeights, hidden_states, is_bert, read_bert
 from lsr.errors import ModelError
@@ -99,7 +99,12 @@ class SpladeNetwork:
         """Return a row for each text; the outcome does not depend on the number of threads."""
         from lsr.splade_batches import encode_in_batches
 
-        rows: list[Any] = encode_in_batches(
-            texts, self.tokenizer, self._body, self._pool, threads=threads, on_progress=on_progress
+        rows = encode_in_batches(
+            texts,
+            self.tokenizer,
+            self._body.hidden_states,
+            self._pool,
+            threads=threads,
+            on_progress=on_progress,
         )
         return [keep_largest(row, max_active) for row in rows]

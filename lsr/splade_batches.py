@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from lsr.head import Row
-from lsr.pooling import Pool
 from lsr.tokens import Ids, TextTokenizer, serial_tokenizers
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+#: What becomes of a text.
+Vector = TypeVar("Vector")
 
 #: Texts that are sorted by length together; fixed, so that batches never depend on threads.
 WINDOW = 2048
@@ -44,13 +45,13 @@ class Body(Protocol):
 def encode_in_batches(
     texts: Sequence[str],
     tokenizer: TextTokenizer,
-    body: Body,
-    pool: Pool,
+    states: Callable[[Sequence[Ids]], Tensor],
+    pool: Callable[[Tensor, Sequence[int]], list[Vector]],
     *,
     threads: int,
     on_progress: Callable[[int], None] | None = None,
-) -> list[Row]:
-    """Return a row for each text, in order.
+) -> list[Vector]:
+    """Return what `pool` makes of each text, in order; `states` runs a network on several.
 
     `on_progress` is called on the calling thread with the number of texts just finished. The
     number of threads that torch uses for one operation is set to one meanwhile.
@@ -60,16 +61,16 @@ def encode_in_batches(
     stop = threading.Event()
     before = torch.get_num_threads()
 
-    def one_batch(batch: list[Ids]) -> list[Row]:
+    def one_batch(batch: list[Ids]) -> list[Vector]:
         if stop.is_set():
             return []
         with torch.inference_mode():
-            return pool(body.hidden_states(batch), [len(ids) for ids in batch])
+            return pool(states(batch), [len(ids) for ids in batch])
 
     executor = ThreadPoolExecutor(
         threads, thread_name_prefix="lsr-encode", initializer=torch.set_num_threads, initargs=(1,)
     )
-    rows: list[Row | None] = [None] * len(texts)
+    rows: list[Vector | None] = [None] * len(texts)
     try:
         with serial_tokenizers():
             windows = [

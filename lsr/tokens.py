@@ -57,6 +57,12 @@ class TextTokenizer:
         return 1 + max(ids, default=-1)
 
     @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of special tokens ([CLS], [PAD], [UNK] and the like), which are no terms."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(term for term, token in added.items() if token.special)
+
+    @cached_property
     def vocabulary(self) -> Mapping[str, int]:
         """Every token and its id."""
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -99,6 +105,11 @@ class TextTokenizer:
             return len(text)
         end = text.find(" ", characters)
         return end if end >= 0 else len(text)
+
+    def ends_with_special(self, ids: Ids) -> bool:
+        """Return whether the last id is that of a special token, such as [SEP]."""
+        special = self._tokenizer.get_added_tokens_decoder()
+        return len(ids) > 0 and int(ids[-1]) in special and bool(special[int(ids[-1])].special)
 
     def count(self, text: str) -> int:
         """Return how many tokens a text has, without special tokens and without truncation."""
