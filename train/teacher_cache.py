@@ -162,6 +162,9 @@ def _score_missing(
     examples = np.searchsorted(prepared.indptr, candidates, side="right") - 1
     numbers = prepared.documents[candidates]
     cache = ScoreCache(folder)
+    wanted = np.unique(numbers)
+    if on_progress is not None:
+        on_progress(name, 0, len(wanted))
     # The same query may come with several examples; it is read once.
     _, first, place = np.unique(
         prepared.query_hash[examples], return_index=True, return_inverse=True
@@ -169,7 +172,6 @@ def _score_missing(
     asked = scorer.read_queries([prepared.query(int(examples[at])) for at in first])
     order = np.argsort(numbers, kind="stable")
     examples, numbers, place = examples[order], numbers[order], place[order]
-    wanted = np.unique(numbers)
     for start in range(0, len(wanted), PART):
         part = wanted[start : start + PART]
         low, high = np.searchsorted(numbers, (part[0], part[-1] + 1))

@@ -79,7 +79,8 @@ class Watch(TrainerCallback):
         if self.measure is not None and (last or step % self.dev.every_steps == 0):
             self._evaluate(step)
             patience = self.dev.patience
-            if patience is not None and self.trainer.memory.get("since_best", 0) >= patience:
+            waited = self.trainer.memory.get("since_best", 0)
+            if patience is not None and self._together(waited >= patience):
                 self.why, control.should_training_stop = "patience", True
         if self._together(self._asked):
             self.why, control.should_training_stop = "signal", True

@@ -82,7 +82,7 @@ def test_scores_are_computed_once_and_go_on_where_they_stopped(
         data, sparse(masked), tmp_path / "cache", threads=1,
         on_progress=lambda name, at, of: done.append((at, of)),
     )  # fmt: skip
-    assert done == [(4, 4)]
+    assert done == [(0, 4), (4, 4)]
     monkeypatch.setattr(SparseTeacher, "score", lambda *given: pytest.fail("scored again"))
     again = teacher_scores(data, sparse(masked), tmp_path / "cache", threads=1)
     np.testing.assert_array_equal(found, again)
