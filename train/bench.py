@@ -92,7 +92,8 @@ class TrainReport:
         ]
         lines += [
             f"| {run.name} {run.version} | {run.examples_per_second:.1f} "
-            f"| {run.examples_per_cpu_second:.1f} | {run.peak_mb:.0f} MB | {run.grown_mb:.0f} MB | {run.losses[0]:.3f} | {run.losses[-1]:.3f} |"
+            f"| {run.examples_per_cpu_second:.1f} | {run.peak_mb:.0f} MB | {run.grown_mb:.0f} MB "
+            f"| {run.losses[0]:.3f} | {run.losses[-1]:.3f} |"
             for run in self.runs
         ]
         about = (
@@ -106,7 +107,8 @@ class TrainReport:
                 *lines,
                 "",
                 f"{about}: {self.speedup:.1f}x the examples a second, "
-                f"{self.cpu_speedup:.1f}x by CPU time, at {self.memory_share:.2f} of the peak memory.",
+                f"{self.cpu_speedup:.1f}x by CPU time, at {self.memory_share:.2f} of the peak "
+                "memory.",
             ]
         )
 
