@@ -1,4 +1,4 @@
-"""BM25 by the library bm25s: the system that every report puts beside ours."""
+"""BM25 by the library bm25s: a peer that a report can put beside ours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Bm25System:
     Title and text are one field. The whole index, and while it is built the texts, are in memory.
     """
 
-    name, family, is_exact = "BM25", "bm25", True
+    name, family, is_exact = "BM25 (bm25s)", "bm25s", True
 
     def __init__(self, folder: Path) -> None:
         bm25s = _library()

@@ -13,8 +13,10 @@ from lsr.errors import ConfigError
 from lsr.output import Output
 
 from . import bm25_peer, results
+from .bm25_leg import Bm25LegSystem
 from .datasets import CorpusFacts, Dataset, scan_corpus
 from .examples import pick_examples
+from .hybrid_system import LegsSystem, hybrid_rows
 from .indexes import Opened, model_fingerprint, ready_index
 from .measures import mean, measure_run
 from .results import DatasetResult, Loss, SystemResult
@@ -28,7 +30,7 @@ from .runs import (
     without_identical,
     write_run,
 )
-from .settings import EvalSettings
+from .settings import LEGS, EvalSettings
 from .speed import TIMED_K, measure_shape, measure_speed
 from .statistics import Comparison, compare
 from .systems import Ranking, SparseSystem, System, recall_against, sweep
@@ -82,7 +84,9 @@ def evaluate_dataset(
         found.append(one)
         runs[one.name] = run
     baseline = _baseline(settings, found)
-    index = None if opened is None else _open(opened)
+    index = None
+    if opened is not None and "sparse" in settings.families:
+        index = _open(opened)
     result = DatasetResult(
         name=dataset.name,
         split=dataset.split,
@@ -126,7 +130,7 @@ def _scan(dataset: Dataset, settings: EvalSettings, output: Output) -> CorpusFac
 def _opened(
     dataset: Dataset, facts: CorpusFacts, settings: EvalSettings, work: Path, output: Output
 ) -> Opened | None:
-    if "sparse" not in settings.families:
+    if not set(settings.families) & {"sparse", *LEGS}:
         return None
     output.on_interrupt = (
         "what was built and finished is kept; the same command with --resume goes on"
@@ -145,21 +149,56 @@ def _makers(
     """Return what opens each system, and the systems that cannot be run with the reason."""
     makers: list[Callable[[], System]] = []
     skipped: dict[str, str] = {}
-    if "bm25" in settings.families:
+    if "bm25" in settings.families and opened is not None:
+        if "bm25" in _open(opened).legs:
+            seconds = opened.leg_seconds.get("bm25", opened.build_seconds)
+            makers.append(lambda: Bm25LegSystem(_open(opened), build_seconds=seconds))
+        else:
+            skipped["BM25"] = f"{opened.path} has no such leg (lsr legs {opened.path} --add bm25)"
+            output.note(f"{dataset.name}: BM25 is left out: {skipped['BM25']}")
+    if "bm25s" in settings.families:
         folder = work / "bm25" / facts.corpus_hash
         if (why := bm25_peer.missing()) is not None:
-            skipped["BM25"] = why
-            output.note(f"{dataset.name}: BM25 is left out: {why}")
+            skipped["BM25 (bm25s)"] = why
+            output.note(f"{dataset.name}: BM25 by bm25s is left out: {why}")
         else:
             with output.progress(f"documents of {dataset.name} for BM25", facts.n_documents) as bar:
                 bm25_peer.Bm25System.make(dataset, folder, bar.update)
             makers.append(lambda: bm25_peer.Bm25System(folder))
-    if opened is not None:
+    if opened is not None and "sparse" in settings.families:
         makers += [
             lambda recall=recall: _sparse(opened, recall)  # type: ignore[misc]
             for recall in (None, *settings.recalls)
         ]
+    if opened is not None:
+        makers += _legs_together(dataset, settings, opened, skipped, output)
     return makers, skipped
+
+
+def _legs_together(
+    dataset: Dataset,
+    settings: EvalSettings,
+    opened: Opened,
+    skipped: dict[str, str],
+    output: Output,
+) -> list[Callable[[], System]]:
+    """Return what opens the dense leg, feedback on the legs, and their fusions."""
+    families, legs = set(settings.families), _open(opened).legs
+    missing = {
+        "dense": "dense" not in legs and f"{opened.path} has no such leg",
+        "hybrid": len(legs) < 2 and f"{opened.path} has one leg, {legs[0]}",
+    }
+    for family, why in missing.items():
+        if family in families and why:
+            skipped[family] = why
+            output.note(f"{dataset.name}: {family} is left out: {why}")
+    rows = hybrid_rows(legs, settings.fusions, settings.feedback, families)
+    return [
+        lambda row=row: LegsSystem(  # type: ignore[misc]
+            _open(opened), row[0], fusion=row[1], feedback=row[2]
+        )
+        for row in rows
+    ]
 
 
 def _sparse(opened: Opened, recall: float | None) -> SparseSystem:
@@ -325,6 +364,10 @@ def _key(facts: CorpusFacts, settings: EvalSettings) -> str:
 
     from lsr import __version__
 
-    model = str(settings.index) if settings.index else model_fingerprint(settings.model)
+    model = "none"
+    if settings.index:
+        model = str(settings.index)
+    elif "sparse" in settings.families:
+        model = model_fingerprint(settings.model)
     parts = [__version__, results.FORMAT, facts.hash, model, settings.that_matter()]
     return xxhash.xxh3_64_hexdigest(json.dumps(parts, sort_keys=True).encode())

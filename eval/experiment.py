@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lsr.errors import ConfigError, LsrError
+from lsr.index.fusion import METHODS
 from lsr.output import Output
 from lsr.rejects import OnError
 
@@ -18,7 +19,7 @@ from .indexes import model_fingerprint
 from .measures import DEFAULT_MEASURES
 from .provenance import provenance
 from .results import DatasetResult, Report
-from .settings import FAMILIES, EvalSettings, checked_settings
+from .settings import DEFAULT_FAMILIES, EvalSettings, checked_settings
 from .statistics import RESAMPLES, SEED
 
 
@@ -27,7 +28,7 @@ def evaluate(
     *,
     model: str = "bundled",
     index: str | Path | None = None,
-    systems: Sequence[str] = FAMILIES,
+    systems: Sequence[str] = DEFAULT_FAMILIES,
     recalls: Sequence[float] = (0.9, 0.99),
     measures: Sequence[str] = DEFAULT_MEASURES,
     split: str | None = None,
@@ -42,6 +43,9 @@ def evaluate(
     work: str | Path | None = None,
     threads: int | None = None,
     memory: int | None = None,
+    dense_model: str | None = None,
+    fusions: Sequence[str] = METHODS,
+    feedback: Sequence[str] = (),
     on_error: OnError = "stop",
     resume: bool = False,
     output: Output | None = None,
@@ -52,8 +56,11 @@ def evaluate(
         datasets: BEIR folders, `irds:` ids, corpora (then `queries` and `qrels` say the rest), or
             Dataset objects. One that fails is in `Report.failed`, and the others go on.
         model: the encoder that indexes are built with; `index` is an index to take instead.
-        systems: `bm25` (by bm25s; skipped with a reason where it is not installed) and `sparse`:
-            exact, and approximate at each of `recalls`.
+        systems: `bm25`, the leg of that name; `sparse`, exact, and approximate at each of
+            `recalls`; `bm25s`, the peer of that name, left out with a reason where it is missing.
+            Of `dense` (which `dense_model` encodes for) and `hybrid` there is a row for each of
+            `fusions`, and for `feedback` (pre, post, both): on each leg alone, and around the
+            first fusion.
         depth: hits of each query that are measured. `identical` says what becomes of a hit with
             the id of its query: `auto` drops it where query and document have one text, too.
         baseline: the system that others are tested against; default BM25, or the first.
@@ -89,6 +96,9 @@ def evaluate(
         seed=seed,
         threads=threads,
         memory=memory,
+        dense_model=dense_model,
+        fusions=fusions,
+        feedback=feedback,
     )
     wanted = [datasets] if isinstance(datasets, str | Dataset) else list(datasets)
     if not wanted:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsr.errors import DataError
-from lsr.output import Output, duration
+from lsr.output import Output, counted, duration
 
 from .datasets import CorpusFacts, Dataset
-from .settings import EvalSettings
+from .settings import LEGS, EvalSettings
+
+if TYPE_CHECKING:
+    from lsr.index.legs import Leg
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Where an index of the dataset is, how long it took to build, and what is to be said."""
+    """Where an index of the dataset is, how long it took to build, and what is to be said.
+
+    `leg_seconds` has what it took to add each leg to the index as it was built.
+    """
 
     path: Path
     build_seconds: float | None = None
     build_peak: int | None = None
     notes: tuple[str, ...] = ()
+    leg_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def ready_index(
@@ -36,13 +45,18 @@ def ready_index(
     from lsr.index.manifest import FORMAT
 
     # An index of an older format would have to be made again, so it is another index.
-    name = f"{facts.corpus_hash}-{model_fingerprint(settings.model)}-format{FORMAT}"
-    folder = work / "indexes" / name
+    sparse = "sparse" in settings.families
+    model = model_fingerprint(settings.model) if sparse else "no-model"
+    if settings.dense_model is not None and "dense" in settings.families:
+        model += f"-{dense_fingerprint(settings.dense_model)}"
+    folder = work / "indexes" / f"{facts.corpus_hash}-{model}-format{FORMAT}"
     made = folder / "made.json"
     if not made.exists():
         _build(dataset, facts, settings, folder, output)
+    _add_legs(folder, settings, output)
     found: dict[str, Any] = json.loads(made.read_text("utf-8"))
-    return Opened(folder / "index", found["seconds"], found["peak"])
+    legs = found.get("legs", {})
+    return Opened(folder / "index", found["seconds"], found["peak"], leg_seconds=legs)
 
 
 def model_fingerprint(name: str) -> str:
@@ -51,6 +65,15 @@ def model_fingerprint(name: str) -> str:
     from lsr.model_folder import read_model_folder
 
     return fingerprint(read_model_folder(find_model(name)))
+
+
+def dense_fingerprint(name: str) -> str:
+    """Return the fingerprint of a dense model without loading it."""
+    from lsr.dense_encoder import fingerprint
+    from lsr.dense_folder import read_dense_folder
+    from lsr.model_files import find_model
+
+    return fingerprint(read_dense_folder(find_model(name)))
 
 
 def _build(
@@ -64,7 +87,10 @@ def _build(
     path = folder / "index"
     folder.mkdir(parents=True, exist_ok=True)
     begun = (path / "manifest.json").exists()
-    index = Index.open(path) if begun else Index.create(path, encoder=settings.model)
+    # Without sparse vectors the first leg is that of the build; the others are added to it.
+    sparse = "sparse" in settings.families
+    legs = ["sparse"] if sparse else [_leg(_first_leg(settings), settings)]
+    index = Index.open(path) if begun else Index.create(path, encoder=settings.model, legs=legs)
     if index.generation and len(index) == facts.n_documents:  # complete, but for the note of it
         _note(folder, None, None)
         return
@@ -85,6 +111,47 @@ def _build(
     output.note(
         f"{dataset.name}: indexed {report.documents:,} documents in {duration(report.seconds)}"
     )
+
+
+def _add_legs(folder: Path, settings: EvalSettings, output: Output) -> None:
+    """Add the legs that are asked for and that an index of an evaluation has not got yet."""
+    from lsr.index.index import Index
+
+    made = folder / "made.json"
+    for leg in LEGS:
+        if leg not in settings.families:
+            continue
+        index = Index.open(folder / "index")
+        try:
+            if leg in index.legs:
+                continue
+            started = time.perf_counter()
+            with output.progress(f"documents of leg {leg}", len(index)) as bar:
+                index.add_leg(_leg(leg, settings, bar.update))
+            found = json.loads(made.read_text("utf-8"))
+            seconds = time.perf_counter() - started
+            found["legs"] = {**found.get("legs", {}), leg: seconds}
+            made.write_text(json.dumps(found), "utf-8")
+        finally:
+            index.close()
+
+
+def _leg(
+    name: str, settings: EvalSettings, progress: Callable[[int], None] | None = None
+) -> str | Leg:
+    """Return a leg to make; `progress` is told of the documents that it has encoded."""
+    if name != "dense" or settings.dense_model is None:
+        return name
+    from lsr.index.dense import DenseLeg
+
+    leg = DenseLeg(settings.dense_model, threads=settings.threads)
+    if progress is not None:
+        leg.on_progress = counted(progress)
+    return leg
+
+
+def _first_leg(settings: EvalSettings) -> str:
+    return next(leg for leg in LEGS if leg in settings.families)
 
 
 def _note(folder: Path, seconds: float | None, peak: int | None) -> None:

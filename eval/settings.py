@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from lsr.errors import ConfigError
+from lsr.index.feedback import WHEN, When
+from lsr.index.fusion import METHODS, Method
 
 from .datasets import Identical
 from .measures import DEFAULT_MEASURES, parse_measures
 from .statistics import RESAMPLES, SEED
 
-#: What can be asked for; each is one or several systems.
-FAMILIES = ("bm25", "sparse")
+#: What can be asked for; each is one or several systems. All are legs of an index but `bm25s`, a
+#: peer; without being asked for, the first two are evaluated.
+FAMILIES = ("bm25", "sparse", "bm25s", "dense", "hybrid")
+DEFAULT_FAMILIES = FAMILIES[:2]
+#: Those that are legs beside `sparse`.
+LEGS = ("bm25", "dense")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,9 @@ class EvalSettings:
     seed: int
     threads: int
     memory: int | None
+    dense_model: str | None
+    fusions: tuple[Method, ...]
+    feedback: tuple[When, ...]
 
     def that_matter(self) -> dict[str, object]:
         """Return what the figures depend on, for provenance and to know a result again."""
@@ -45,6 +55,9 @@ class EvalSettings:
             "resamples": self.resamples,
             "seed": self.seed,
             "threads": self.threads,
+            "dense_model": self.dense_model,
+            "fusions": list(self.fusions),
+            "feedback": list(self.feedback),
         }
 
 
@@ -52,7 +65,7 @@ def checked_settings(
     *,
     model: str = "bundled",
     index: str | Path | None = None,
-    systems: Sequence[str] = FAMILIES,
+    systems: Sequence[str] = DEFAULT_FAMILIES,
     recalls: Sequence[float] = (0.9, 0.99),
     measures: Sequence[str] = DEFAULT_MEASURES,
     depth: int = 1000,
@@ -62,6 +75,9 @@ def checked_settings(
     seed: int = SEED,
     threads: int | None = None,
     memory: int | None = None,
+    dense_model: str | None = None,
+    fusions: Sequence[str] = METHODS,
+    feedback: Sequence[str] = (),
 ) -> EvalSettings:
     """Return the settings, or raise ConfigError for a value that cannot be used."""
     from lsr.encoder import count_threads
@@ -81,6 +97,23 @@ def checked_settings(
         raise ConfigError(f"identical is {identical!r}; it must be auto, drop or keep")
     if resamples < 1 or seed < 0:
         raise ConfigError("resamples must be 1 or more, and seed 0 or more")
+    for name, given, known in (("fusions", fusions, METHODS), ("feedback", feedback, WHEN)):
+        if any(one not in known for one in given):
+            raise ConfigError(
+                f"{name} are {', '.join(map(repr, given))}; known are {', '.join(known)}"
+            )
+    if "dense" in systems and index is None and dense_model is None:
+        raise ConfigError(
+            "the dense leg needs a model",
+            hint="name an encoder: --dense-model sentence-transformers/all-MiniLM-L6-v2",
+        )
+    if "hybrid" in systems and not fusions:
+        raise ConfigError("hybrid needs one fusion at least")
+    if "hybrid" in systems and index is None and len({"sparse", *LEGS} & set(systems)) < 2:
+        raise ConfigError(
+            "hybrid fuses two legs at least",
+            hint="name them: --legs bm25,sparse,hybrid",
+        )
     parsed = parse_measures(measures)
     if not parsed:
         raise ConfigError("no measure is asked for")
@@ -97,4 +130,7 @@ def checked_settings(
         seed=seed,
         threads=count_threads(threads),
         memory=memory,
+        dense_model=dense_model,
+        fusions=cast("tuple[Method, ...]", tuple(dict.fromkeys(fusions))),
+        feedback=cast("tuple[When, ...]", tuple(dict.fromkeys(feedback))),
     )

@@ -145,9 +145,10 @@ class SparseSystem:
         return [Ranking(one.ids, one.scores) for one in found]
 
     def footprint(self) -> Footprint:
-        """Return what the index takes."""
+        """Return what the index takes, without its other legs."""
         seconds, peak = self._build
-        return Footprint(self._info.bytes, self._info.n_documents, seconds, peak)
+        others = sum(of["bytes"] for leg, of in self._info.legs.items() if leg != self.family)
+        return Footprint(self._info.bytes - others, self._info.n_documents, seconds, peak)
 
     def lists(self, queries: Sequence[str]) -> Lists:
         """Return the inverted lists; rows are passages where documents are split."""

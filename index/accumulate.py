@@ -8,21 +8,17 @@ cut by tier, not by term; the layout in windows is that of SINDI (arXiv 2509.083
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .arguments import Hits, Lists, Masks, Query, Rows, Work
-from .jit import kernel, prefetch
-from .scoring import AHEAD as ROWS_AHEAD
-from .scoring import fetch_row, product, spread, wipe
+from .candidates import Window, add_lists, least_sum, reached_by, score_candidates
+from .jit import kernel
+from .scoring import spread, wipe
 from .sums import (
-    AHEAD,
-    POSTINGS,
-    SCORED,
     UNITS,
-    fetch_list,
     find_lists,
     find_peaks,
     fits,
@@ -31,10 +27,8 @@ from .sums import (
 )
 from .tables import Table, hits_of, lists_of, masks_of, query_of, rows_of, work_of
 from .topk import finish, keep_best
+from .touched import has_few, search_touched
 from .windows import BLOCK, RECORD, TIER_CODES, TIERS
-
-#: How much the postings left out may add, as a share of the k-th score; measured.
-SKIP = np.float32(0.3)
 
 #: What the k-th score is taken for where it is unknown, as a share of the largest possible.
 GUESS = np.float32(0.25)
@@ -46,23 +40,16 @@ TOO_MUCH = np.float32(1.25)
 TINY = np.float32(1.4e-45)
 
 
-class Window(NamedTuple):
-    """A window while it is searched: its rows, its first entry, and the score of a unit."""
-
-    first_row: Any
-    n_rows: Any
-    first: Any
-    unit: Any
-
-
 @kernel
-def _bounds(lists: Lists, query: Query, n_terms: int, found: Any, work: Work) -> Any:
+def _bounds(
+    lists: Lists, query: Query, n_terms: int, slack: np.float32, found: Any, work: Work
+) -> Any:
     """Find the most that each list of a window can add; return the sum of that."""
     total = np.float32(0)
     for at in range(n_terms):
         work.bounds[at], work.done[at] = np.float32(0), 0
         if found[at] >= 0:
-            work.bounds[at] = query.weights[at] * lists.heads[found[at] * RECORD]
+            work.bounds[at] = query.weights[at] * lists.heads[found[at] * RECORD] * slack
         total += work.bounds[at]
     return total
 
@@ -132,70 +119,14 @@ def _plan(
 
 
 @kernel
-def _add(sums: npt.NDArray[np.uint16], entries: npt.NDArray[np.uint32], weight: np.uint32) -> None:
-    """Add entries to the sums of their rows, rounded up; `weight` is in 1/256 of a unit."""
-    for at in range(entries.shape[0]):
-        entry = entries[np.uint64(at)]
-        part = ((entry & np.uint32(255)) * weight + np.uint32(255)) >> np.uint32(8)
-        sums[np.uint64(entry >> np.uint32(8))] += np.uint16(part)
-
-
-@kernel
-def _add_lists(lists: Lists, window: Window, n_terms: int, found: Any, work: Work) -> None:
-    """Add each list of a window from entry `done` to the end of its cut."""
-    for at in range(-AHEAD, n_terms):
-        # Lists are mostly short: what is read of the next ones is fetched meanwhile.
-        later = at + AHEAD
-        if later < n_terms:
-            fetch_list(lists, window.first, found[later], work.done[later], work.cuts[later])
-        if at < 0 or work.cuts[at] == 0:
-            continue
-        ends = found[at] * RECORD + 1
-        start = np.int64(lists.records[ends]) + work.done[at]
-        stop = np.int64(lists.records[ends + work.cuts[at]])
-        if stop <= start:
-            continue
-        # A code stands for 1/255 of the bound; the product is shifted by 8 bits.
-        weight = np.ceil(work.bounds[at] / window.unit * np.float32(256 / 255))
-        entries = lists.entries[window.first + start : window.first + stop]
-        _add(work.sums, entries, np.uint32(weight))
-        work.counts[POSTINGS] += stop - start
-        work.done[at] += stop - start
-
-
-@kernel
 def _read(
     lists: Lists, rows: Rows, masks: Masks, window: Window, n_terms: int, found: Any, work: Work
 ) -> None:
     """Add up the chosen tiers of a window, without the rows that are out; find the peaks."""
-    _add_lists(lists, window, n_terms, found, work)
+    add_lists(lists, window, n_terms, found, work)
     if masks.deleted.shape[0] or masks.allowed.shape[0]:
         mask(work.sums, window.n_rows, window.first_row, rows.documents, masks)
     find_peaks(work.sums, (window.n_rows + BLOCK - 1) // BLOCK, work.peaks)
-
-
-@kernel
-def _reached_by(values: npt.NDArray[np.uint16], size: int, count: int) -> Any:
-    """Return a sum, at least 1, that `count` of the values reach, if that many are above 0."""
-    low, high = np.int64(1), np.int64(UNITS + 1)
-    while high - low > 48:
-        middle = (low + high) >> 1
-        reached = np.int64(0)
-        least = np.uint16(middle)
-        for at in range(size):
-            reached += np.int64(values[np.uint64(at)] >= least)
-        if reached >= count:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _lowest(threshold: np.float32, slop: np.float32, rest: np.float32, unit: np.float32) -> Any:
-    """Return the least sum that a row must have to be worth scoring."""
-    least = (threshold * (np.float32(1) - slop) - rest) / unit - np.float32(1)
-    return np.int64(least) if least > 1 else np.int64(1)
 
 
 @kernel
@@ -217,82 +148,20 @@ def _collect(n_blocks: int, lowest: Any, block: int, work: Work) -> Any:
 
 
 @kernel
-def _score(
-    rows: Rows,
-    window: Window,
-    count: int,
-    k: int,
-    room: int,
-    lowest: Any,
-    rest_units: np.float32,
-    last: Any,
-    size: int,
-    threshold: np.float32,
-    work: Work,
-    hits: Hits,
-) -> Any:
-    """Score candidates, in row order, and put their documents among the hits.
-
-    Return (hits, the score that later ones must reach, the document of the newest hit if its
-    other rows may follow; `last` is that of the call before, -1 for none). When `room` hits are
-    there, all but the k best go. Of the rows of one document, which follow one another, the
-    best counts, the first of them when several are. `lowest` rises with the threshold: a sum
-    and `rest_units` are the most that a row can have.
-    """
-    candidates, indptr, documents = work.candidates, rows.indptr, rows.documents
-    for number in range(count):
-        prefetch(indptr, window.first_row + candidates[number])
-    for number in range(min(count, ROWS_AHEAD)):
-        fetch_row(indptr, rows.terms, rows.weights, window.first_row + candidates[number])
-    for number in range(count):
-        if number + ROWS_AHEAD < count:
-            ahead = window.first_row + candidates[number + ROWS_AHEAD]
-            fetch_row(indptr, rows.terms, rows.weights, ahead)
-        if np.int64(work.candidate_sums[number]) < lowest:
-            continue
-        row = window.first_row + candidates[number]
-        document = np.int64(documents[row]) if documents.shape[0] else row
-        start, stop = indptr[row], indptr[row + 1]
-        score = product(rows.terms[start:stop], rows.weights[start:stop], work.flags, work.query)
-        work.counts[SCORED] += 1
-        # The second test is for processes that flush denormal numbers to zero.
-        if not (score >= threshold and score > 0):
-            continue
-        if document == last:
-            if score > hits.scores[size - 1]:
-                hits.scores[size - 1], hits.rows[size - 1] = score, row
-            continue
-        if size == room:
-            keep_best(hits.scores, hits.ranks, hits.rows, size, k)
-            size = k
-            if hits.scores[k - 1] > threshold:
-                threshold = hits.scores[k - 1]
-                least = threshold / window.unit - rest_units
-                lowest = max(lowest, np.int64(least)) if least > 1 else lowest
-                if score < threshold:
-                    continue
-        hits.scores[size], hits.ranks[size] = score, rows.id_rank[document]
-        hits.rows[size] = row
-        size += 1
-        last = document if documents.shape[0] else np.int64(-1)
-    return size, threshold, last
-
-
-@kernel
 def _look(rows: Rows, window: Window, k: int, room: int, work: Work, hits: Hits) -> Any:
     """Score the rows with the largest sums; return a score that k documents reach, 0 if fewer."""
     n_blocks = (window.n_rows + BLOCK - 1) // BLOCK
     wanted, tried, size = k + k // 2 + 4, np.int64(UNITS + 1), 0
     while size < k and tried > 1:
         if wanted <= n_blocks // 2:
-            lowest = _reached_by(work.peaks, n_blocks, wanted)
+            lowest = reached_by(work.peaks, n_blocks, wanted)
         else:
-            lowest = _reached_by(work.sums, window.n_rows, wanted)
+            lowest = reached_by(work.sums, window.n_rows, wanted)
         lowest = min(lowest, tried - 1)
         size, least, block, last = 0, np.float32(0), 0, np.int64(-1)
         while block < n_blocks:
             count, block = _collect(n_blocks, lowest, block, work)
-            size, least, last = _score(
+            size, least, last = score_candidates(
                 rows, window, count, k, room, lowest, np.float32(0), last, size, least, work, hits
             )
         tried, wanted = lowest, 4 * wanted
@@ -324,33 +193,39 @@ def _search(
     find_lists(lists, vocab_size, query, n_terms, work.found)
     room = min(hits.scores.shape[0], k + max(8, k // 4))
     slop = np.float32(n_terms + 16) * np.float32(1.5e-7) + np.float32(1e-6)
-    size, price = 0, np.float32(0)
+    size, price, skip = 0, np.float32(0), rows.constants[3]
     for number in range(lists.windows.shape[0] - 1):
         first_row, n_rows = lists.windows[number], lists.windows[number + 1] - lists.windows[number]
         found = work.found[number * n_terms : (number + 1) * n_terms]
-        top = _bounds(lists, query, n_terms, found, work)
+        top = _bounds(lists, query, n_terms, rows.constants[2], found, work)
         if not top > 0 or top * (np.float32(1) + slop) < threshold:
             continue
         window = Window(first_row, n_rows, rows.indptr[first_row], _unit_of(top, n_terms))
+        if has_few(lists, rows, n_rows, n_terms, found):
+            size, threshold = search_touched(
+                lists, rows, masks, window, n_terms, k, room, slop,
+                found, size, threshold, TINY, work, hits,
+            )  # fmt: skip
+            continue
         if price == 0:
             price = np.float32(n_rows) / top
         # Where the k-th score is unknown, it is taken to be a quarter of the largest possible; with
         # fewer than k hits in the windows before, nothing may be left out.
         aim = threshold if threshold > TINY or size > 0 else GUESS * top
-        rest, price = _plan(lists, n_terms, SKIP * aim, price, found, work)
+        rest, price = _plan(lists, n_terms, skip * aim, price, found, work)
         _read(lists, rows, masks, window, n_terms, found, work)
         if not threshold > TINY and size == 0:
             threshold = max(threshold, _look(rows, window, k, room, work, hits))
-            if rest > TOO_MUCH * SKIP * threshold:
-                rest, price = _plan(lists, n_terms, SKIP * threshold, price, found, work)
+            if rest > TOO_MUCH * skip * threshold:
+                rest, price = _plan(lists, n_terms, skip * threshold, price, found, work)
                 _read(lists, rows, masks, window, n_terms, found, work)
         n_blocks = (n_rows + BLOCK - 1) // BLOCK
         rest_units = rest / window.unit + slop * np.float32(UNITS) + np.float32(2)
         block, last = 0, np.int64(-1)
         while block < n_blocks:
-            lowest = _lowest(threshold, slop, rest, window.unit)
+            lowest = least_sum(threshold, slop, rest, window.unit)
             count, block = _collect(n_blocks, lowest, block, work)
-            size, threshold, last = _score(
+            size, threshold, last = score_candidates(
                 rows, window, count, k, room, lowest, rest_units, last, size, threshold, work, hits
             )
         work.sums[: n_blocks * BLOCK] = 0

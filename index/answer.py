@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.sparse import SparseVector
-from lsr.types import Document, Explanation, Hit, Passage, TermProduct
+from lsr.types import Document, Explanation, Hit, LegScore, Passage, TermProduct
 
+from .legs import SPARSE
 from .search import Found, score_rows
 from .store import LiveSegment
 
@@ -34,16 +35,7 @@ class Answer:
 
     def ids(self) -> list[str]:
         """Return the ids of the documents, best first."""
-        found = self._found
-        if len(self._segments) == 1:
-            return self._segments[0].segment.ids(found.documents)
-        ids = [""] * len(found.documents)
-        for number, live in enumerate(self._segments):
-            mine = np.flatnonzero(found.segments == number)
-            names = live.segment.ids(found.documents[mine])
-            for at, name in zip(mine.tolist(), names, strict=True):
-                ids[at] = name
-        return ids
+        return ids_of(self._segments, self._found.segments, self._found.documents)
 
     def scores(self) -> list[float]:
         """Return the scores, best first."""
@@ -65,6 +57,20 @@ class Answer:
         span = slice(int(forward.indptr[row]), int(forward.indptr[row + 1]))
         query, token = self._query, self._token
         return _products(query, forward.terms[span], forward.weights[span], token)
+
+
+def ids_of(
+    segments: Sequence[LiveSegment], owners: npt.NDArray[np.int64], documents: npt.NDArray[np.int64]
+) -> list[str]:
+    """Return the id of each document, by the number of its segment and its ordinal there."""
+    if len(segments) == 1:
+        return segments[0].segment.ids(documents)
+    ids = [""] * len(documents)
+    for number, live in enumerate(segments):
+        mine = np.flatnonzero(owners == number)
+        for at, name in zip(mine.tolist(), live.segment.ids(documents[mine]), strict=True):
+            ids[at] = name
+    return ids
 
 
 def explanation(
@@ -120,6 +126,7 @@ def _hit(live: LiveSegment, found: Found, at: int) -> Hit:
         text=document.text,
         fields=document.fields,
         passage=_passage(live, ordinal, number, document),
+        legs={SPARSE: LegScore(float(found.scores[at]), at + 1)},
     )
 
 

@@ -23,7 +23,8 @@ class Rows(NamedTuple):
     """A segment's rows: the forward index as CSR, and the documents that rows belong to.
 
     `documents` uint32 (n_rows,), or (0,) when each row is a document; `id_rank` uint32 (n_docs,)
-    orders documents by id.
+    orders documents by id. `lengths` and `constants` are those of `saturation.Saturation`;
+    lengths is (0,) where weights count as they are.
     """
 
     indptr: npt.NDArray[np.int64]
@@ -31,6 +32,8 @@ class Rows(NamedTuple):
     weights: npt.NDArray[np.float32]
     documents: npt.NDArray[np.uint32]
     id_rank: npt.NDArray[np.uint32]
+    lengths: npt.NDArray[np.float32]
+    constants: npt.NDArray[np.float32]
 
 
 class Masks(NamedTuple):
@@ -55,7 +58,8 @@ class Work(NamedTuple):
     over the vocabulary.
     Anything: `peaks`, a place for each 128 rows; `found`, a place for each term and window;
     `bounds`, `cuts` and `done`, a place for each term; `candidates`, `candidate_sums`;
-    `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`.
+    `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`; `touched` and
+    `touched_sums`, see `touched`.
     `counts`: postings added, rows scored and blocks opened are added.
     """
 
@@ -76,6 +80,8 @@ class Work(NamedTuple):
     listed: npt.NDArray[np.int64]
     parts: npt.NDArray[np.uint8]
     counts: npt.NDArray[np.int64]
+    touched: npt.NDArray[np.int32]
+    touched_sums: npt.NDArray[np.uint16]
 
 
 class Hits(NamedTuple):

@@ -12,6 +12,7 @@ from lsr.errors import ConfigError, DataError, IndexFormatError
 from lsr.sparse import SparseVector
 
 from .knobs import SMALL, BlockKnobs, Knobs, SearchKnobs
+from .legs import SPARSE, leg_settings
 from .search import Found, search
 from .searchable import Live
 
@@ -240,7 +241,9 @@ def keep_calibrated(
     large = _large(transaction.segments())
     stored = transaction.settings.get(SETTING)
     n_documents, blocks = _count(large), have_blocks(large)
-    if not large or (stored and Calibration.from_json(stored).holds(n_documents, blocks)):
+    if not large or SPARSE not in leg_settings(transaction.settings):
+        return True
+    if stored and Calibration.from_json(stored).holds(n_documents, blocks):
         return True
     arrays = (
         array

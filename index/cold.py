@@ -77,7 +77,12 @@ def score_rows(
     shared = np.isin(entry_terms, terms)
     owner, entries, entry_terms = owner[shared], entries[shared], entry_terms[shared]
     with np.errstate(over="ignore", under="ignore"):
-        products = row_weights[entries] * query[entry_terms]
+        weighed: Scores = row_weights[entries]
+        if segment.saturation is not None:
+            least, slope = segment.saturation.constants[:2]
+            owners = segment.saturation.lengths[listed[owner]]
+            weighed = weighed / (weighed + (least + slope * owners))
+        products = query[entry_terms] * weighed
         # A running float32 total adds in order of the terms, as the kernels do: first the first
         # product of every row, then the second of those that have one, and so on.
         first = np.searchsorted(owner, np.arange(len(listed)))
@@ -93,6 +98,7 @@ def _most(segment: Searchable, terms: npt.NDArray[np.int64], weights: Scores) ->
     windows, lists, records, entries = segment.postings
     heads = np.asarray(records).view(np.float32)
     most = np.zeros(segment.n_rows, np.float64)
+    slack = 1.0 if segment.saturation is None else float(segment.saturation.constants[2])
     for window, row in enumerate(windows[:-1].tolist()):
         total, first = most[row : windows[window + 1]], int(segment.forward[0][row])
         for term, weight in zip(terms.tolist(), weights.tolist(), strict=True):
@@ -101,7 +107,7 @@ def _most(segment: Searchable, terms: npt.NDArray[np.int64], weights: Scores) ->
                 at = number * RECORD
                 span = slice(first + int(records[at + 1]), first + int(records[at + 1 + TIERS]))
                 # A row comes once in a list.
-                part = weight * float(heads[at]) / 255
+                part = weight * float(heads[at]) * slack / 255
                 total[entries[span] >> 8] += (entries[span] & 255) * part
     return most
 

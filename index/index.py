@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from lsr.dense_encoder import DenseEncoder, load_dense_encoder
 from lsr.encoder import BUNDLED, Encoder, load_encoder
 from lsr.errors import ConfigError
 from lsr.passages import PassageSettings
@@ -24,6 +28,7 @@ from .calibration import Calibration, calibrate_in, keep_calibrated
 from .columns import FieldType
 from .given import as_document
 from .ingest import Action, Ingest
+from .legs import SPARSE, Leg, leg_settings, make_leg
 from .merge import Which
 from .query import Query, to_vectors
 from .reader import Reader
@@ -65,6 +70,7 @@ class Index(Reader):
         passages: PassageSettings | None = None,
         field_types: Mapping[str, str] | None = None,
         blocks: bool | BlockSettings = False,
+        legs: Sequence[str | Leg] = (SPARSE,),
     ) -> Index:
         """Make an empty index in the folder `path`, which must not hold one, and return it.
 
@@ -72,24 +78,38 @@ class Index(Reader):
         elsewhere, which needs `vocab_size`. With `passages`, documents are split and a hit is
         the document of the best passage (MaxP). `field_types` fixes types of metadata fields
         (string, number, boolean, date, strings); the others are typed when first seen. With
-        `blocks` its larger segments can be searched with `path="blocks"`, too.
+        `blocks` its larger segments can be searched with `path="blocks"`, too. `legs` are what it
+        can rank by, by name or with settings (`Bm25Leg`); without `sparse` it needs no encoder.
         """
+        wanted = {
+            leg if isinstance(leg, str) else leg.name: _leg_json(leg)
+            for leg in ([legs] if isinstance(legs, str) else legs)
+        }
+        if SPARSE not in wanted:
+            encoder = None
         loaded = load_encoder(encoder) if isinstance(encoder, str | FilePath) else encoder
         settings = IndexSettings.make(
-            loaded, vocab_size, passages, field_types or {}, _block_settings(blocks)
+            loaded, vocab_size, passages, field_types or {}, _block_settings(blocks), wanted
         )
-        return cls(Store.create(FilePath(path), settings.to_json()), settings, loaded)
+        store = Store.create(FilePath(path), settings.to_json())
+        _take_legs(store, legs)
+        return cls(store, settings, loaded)
 
     @classmethod
     def open(
-        cls, path: str | FilePath, *, encoder: Encoder | str | None = None, verify: bool = True
+        cls,
+        path: str | FilePath,
+        *,
+        encoder: Encoder | str | None = None,
+        dense: DenseEncoder | str | None = None,
+        verify: bool = True,
     ) -> Index:
         """Return the index in the folder `path`, at its last commit.
 
         The encoder is the one it was made with, loaded when first needed; give another Encoder
-        or name when the model has moved. Every file's checksum is verified unless `verify` is
-        false. Raises IndexFormatError for a folder that is no index, is damaged, or was written
-        by a newer lsr.
+        or name when the model has moved; `dense` is the same for the dense leg. Every file's
+        checksum is verified unless `verify` is false. Raises IndexFormatError for a folder that
+        is no index, is damaged, or was written by a newer lsr.
         """
         store = Store.open(FilePath(path), verify=verify)
         settings = IndexSettings.from_json(store.snapshot().manifest.settings)
@@ -100,6 +120,8 @@ class Index(Reader):
         index = cls(store, settings, None)
         if encoder is not None and not isinstance(encoder, str | FilePath):
             index._query_encoder = index._document_encoder = index._checked(encoder)
+        if dense is not None:
+            index._take_dense(dense)
         return index
 
     def add(
@@ -107,11 +129,13 @@ class Index(Reader):
         documents: Iterable[Document | Mapping[str, object]],
         *,
         vectors: SparseVectors | None = None,
+        given: Mapping[str, npt.ArrayLike] | None = None,
     ) -> int:
         """Add documents with new ids; return how many. They can be found after `commit`.
 
         A mapping is read as a line of JSONL is: `_id`, `title`, `text` and metadata. `vectors`
-        gives ready-made vectors, one row each. Raises DataError on the first document that
+        gives ready-made vectors, one row each, and `given` those of other legs, such as
+        `{"dense": array}`. Raises DataError on the first document that
         cannot go in, an id that is already there among them; `rollback` then undoes the rest.
 
         >>> index.add([{"_id": "c", "text": "cows moo", "year": 2024}])
@@ -119,16 +143,17 @@ class Index(Reader):
         >>> index.commit() > 0
         True
         """
-        return self._write(documents, vectors, "add")
+        return self._write(documents, vectors, "add", given)
 
     def upsert(
         self,
         documents: Iterable[Document | Mapping[str, object]],
         *,
         vectors: SparseVectors | None = None,
+        given: Mapping[str, npt.ArrayLike] | None = None,
     ) -> int:
         """Add documents, each in place of the one with its id if there is one."""
-        return self._write(documents, vectors, "upsert")
+        return self._write(documents, vectors, "upsert", given)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the documents with these ids; return how many there were.
@@ -201,6 +226,35 @@ class Index(Reader):
             raise
         return self.commit()
 
+    def add_leg(self, leg: str | Leg) -> int:
+        """Add a leg, made from the documents that are there; return the generation.
+
+        The other legs stay as they are: nothing is encoded anew. Commits what was added before.
+        """
+        return self.change_legs(add=leg)
+
+    def remove_leg(self, name: str) -> int:
+        """Remove a leg and its files; return the generation. Commits what was added before."""
+        return self.change_legs(remove=name)
+
+    def change_legs(self, *, add: str | Leg | None = None, remove: str | None = None) -> int:
+        """Remove a leg, and add one, in one commit; return the generation."""
+        transaction = self._writable()
+        try:
+            if remove is not None:
+                transaction.remove_leg(remove)
+            if add is not None:
+                made = make_leg(add, {}) if isinstance(add, str) else add
+                transaction.add_leg(made)
+        except BaseException:
+            self.rollback()
+            raise
+        generation = self.commit()
+        legs = leg_settings(self.snapshot.manifest.settings)
+        self._settings = replace(self._settings, legs=legs)
+        _take_legs(self._store, [] if add is None else [made])
+        return generation
+
     def transaction(self) -> Transaction:
         """Return the open transaction, begun now if none is; it holds the writer's lock."""
         if self._transaction is None:
@@ -216,6 +270,7 @@ class Index(Reader):
             passages=self._settings.passages,
             declared={name: FieldType(kind) for name, kind in self._settings.field_types.items()},
             threads=threads,
+            sparse=SPARSE in self._settings.legs,
         )
 
     def document_encoder(self) -> Encoder:
@@ -255,27 +310,58 @@ class Index(Reader):
             )
         return transaction
 
+    def _take_dense(self, encoder: DenseEncoder | str) -> None:
+        from .dense import DENSE, DenseLeg
+
+        leg = self._store.legs(self.snapshot.manifest.settings).get(DENSE)
+        if not isinstance(leg, DenseLeg):
+            raise ConfigError(
+                f"{self.path} has no dense leg, for which a model was given",
+                hint=f"add one: lsr legs {self.path} --add dense --dense-model MODEL",
+            )
+        leg.encoder = load_dense_encoder(encoder) if isinstance(encoder, str) else encoder
+
     def _write(
         self,
         documents: Iterable[Document | Mapping[str, object]],
         vectors: SparseVectors | None,
         action: Action,
+        given: Mapping[str, npt.ArrayLike] | None,
     ) -> int:
         rejects = Rejects("stop")
         ingest = self.ingest(self._writable())
+        arrays = {name: np.asarray(rows) for name, rows in (given or {}).items()}
         batch: list[Record] = []
         written = taken = 0
+
+        def put(stop: int) -> int:
+            part = None if vectors is None else vectors.slice(taken, stop)
+            rows = {name: array[taken:stop] for name, array in arrays.items()}
+            return ingest.write(batch, part, action=action, rejects=rejects, given=rows)
+
         for number, document in enumerate(documents, 1):
-            record = as_document(document, number, need_text=vectors is None)
+            record = as_document(document, number, need_text=vectors is None and not arrays)
             batch.append(Record(record, "document", number))
             if len(batch) == _BATCH:
-                part = None if vectors is None else vectors.slice(taken, taken + len(batch))
-                written += ingest.write(batch, part, action=action, rejects=rejects)
+                written += put(taken + len(batch))
                 taken, batch = taken + len(batch), []
-        part = None if vectors is None else vectors.slice(taken, len(vectors))
-        if batch or (part is not None and len(part)):
-            written += ingest.write(batch, part, action=action, rejects=rejects)
+        longest = max([0 if vectors is None else len(vectors), *map(len, arrays.values())])
+        if batch or longest > taken:
+            written += put(max(longest, taken))
         return written
+
+
+def _take_legs(store: Store, legs: Sequence[str | Leg]) -> None:
+    """Let the store use the legs that are objects, which may hold models."""
+    for leg in legs:
+        if not isinstance(leg, str):
+            store.take_leg(leg)
+
+
+def _leg_json(leg: str | Leg) -> dict[str, Any]:
+    if leg == SPARSE:
+        return {}
+    return (make_leg(leg, {}) if isinstance(leg, str) else leg).to_json()
 
 
 def _block_settings(blocks: bool | BlockSettings) -> BlockSettings | None:

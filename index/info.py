@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .legs import SPARSE, leg_settings
 from .settings import IndexSettings
 from .store import Snapshot, Store
 
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """Counts and sizes of an index at one commit; sizes in bytes, of all files in the folder."""
+    """Counts and sizes of an index at one commit; sizes in bytes, of all files in the folder.
+
+    `legs` has for each leg its settings, what it counts and what its files weigh.
+    """
 
     path: str
     generation: int
@@ -28,6 +32,7 @@ class IndexInfo:
     fields: Mapping[str, str]
     settings: Mapping[str, Any]
     unfinished_build: bool
+    legs: Mapping[str, Mapping[str, Any]]
 
 
 def describe(store: Store, snapshot: Snapshot, settings: IndexSettings) -> IndexInfo:
@@ -51,7 +56,25 @@ def describe(store: Store, snapshot: Snapshot, settings: IndexSettings) -> Index
         fields={name: str(kind) for name, kind in snapshot.manifest.fields.items()},
         settings=settings.to_json(),
         unfinished_build=(store.path / "build.json").exists(),
+        legs=_legs(store, snapshot),
     )
+
+
+def _legs(store: Store, snapshot: Snapshot) -> dict[str, dict[str, Any]]:
+    settings = snapshot.manifest.settings
+    found = {name: dict(how) for name, how in leg_settings(settings).items()}
+    if SPARSE in found:
+        arrays = (
+            array
+            for live in snapshot.segments
+            for part in (live.segment.forward, live.segment.postings, live.segment.blocks or ())
+            for array in part
+        )
+        found[SPARSE] = {"bytes": sum(array.nbytes for array in arrays)}
+    for name, leg in store.legs(settings).items():
+        size = sum(live.legs[name].bytes for live in snapshot.segments)
+        found[name] |= {**leg.searcher(snapshot.segments).statistics(), "bytes": size}
+    return found
 
 
 def _folder_size(path: Path) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import numpy.typing as npt
 
 from lsr.encoder import Encoder
 from lsr.errors import ConfigError, DataError
-from lsr.passages import PassageSettings
+from lsr.passages import PassageSettings, texts_to_encode
 from lsr.rejects import Rejects
 from lsr.sparse import SparseVectors
 from lsr.types import Document, Record, Span
@@ -34,6 +36,7 @@ class Ingest:
         passages: PassageSettings | None,
         declared: Mapping[str, FieldType],
         threads: int | None = None,
+        sparse: bool = True,
     ) -> None:
         self._transaction = transaction
         self._vocab_size = vocab_size
@@ -41,6 +44,7 @@ class Ingest:
         self._passages = passages
         self._declared = declared
         self._threads = threads
+        self._sparse = sparse
 
     def write(
         self,
@@ -50,15 +54,23 @@ class Ingest:
         action: Action,
         rejects: Rejects,
         on_encoded: Callable[[float], None] | None = None,
+        given: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> int:
         """Append one batch; return how many documents went in.
 
-        `vectors`, when given, has one row for each record and nothing is encoded. `on_encoded`
+        `vectors`, when given, has one row for each record and nothing is encoded; `given` has
+        rows for other legs. `on_encoded`
         is told, as encoding goes on, how many more documents are done (a passage is a part of
         one). Within a batch, `add` keeps the first document of an id and `upsert` the last.
         """
         if vectors is not None:
             self._check_vectors(records, vectors)
+        for name, rows_of_leg in (given or {}).items():
+            if len(rows_of_leg) != len(records):
+                raise DataError(
+                    f"there are {len(records)} documents but {len(rows_of_leg)} rows for the leg "
+                    f"{name!r}"
+                )
         kept = self._without_duplicates(records, action, rejects)
         kept = self._with_known_fields(records, kept, rejects)
         if not kept:
@@ -67,13 +79,16 @@ class Ingest:
         spans = None
         if self._passages is not None:
             spans = [self._split(document, self._passages) for document in documents]
-        if vectors is None:
+        if vectors is None and not self._sparse:
+            rows = SparseVectors.from_dicts([{}] * len(documents), vocab_size=self._vocab_size)
+        elif vectors is None:
             rows = self._encode(documents, spans, on_encoded)
         else:
             rows = vectors if len(kept) == len(records) else vectors.take(kept)
         if action == "upsert":
             self._transaction.delete([document.id for document in documents])
-        self._transaction.append(documents, rows, spans)
+        others = {name: found[kept] for name, found in (given or {}).items()}
+        self._transaction.append(documents, rows, spans, others)
         return len(documents)
 
     def _encode(
@@ -82,12 +97,14 @@ class Ingest:
         spans: Sequence[Sequence[Span]] | None,
         on_encoded: Callable[[float], None] | None,
     ) -> SparseVectors:
-        texts = _texts(documents, spans)
+        texts = texts_to_encode(documents, spans)
         share = len(documents) / len(texts)
         told = None if on_encoded is None else lambda n_texts: on_encoded(n_texts * share)
         return self._encoder().encode_documents(texts, threads=self._threads, on_progress=told)
 
     def _check_vectors(self, records: Sequence[Record], vectors: SparseVectors) -> None:
+        if not self._sparse:
+            raise ConfigError("this index has no sparse leg, so it cannot take sparse vectors")
         if self._passages is not None:
             raise ConfigError(
                 "this index splits documents into passages, so it cannot take one ready-made "
@@ -149,14 +166,3 @@ class Ingest:
         spans = passages.split(document.text, length=self._encoder().count_tokens)
         # A document with a title alone still needs a row to be found by.
         return spans or [Span(0, len(document.text))]
-
-
-def _texts(documents: Sequence[Document], spans: Sequence[Sequence[Span]] | None) -> list[str]:
-    """Return what the encoder sees: full texts, or the title before each passage."""
-    if spans is None:
-        return [document.full_text() for document in documents]
-    return [
-        f"{document.title} {document.text[span.start : span.end]}".strip()
-        for document, parts in zip(documents, spans, strict=True)
-        for span in parts
-    ]

@@ -31,6 +31,8 @@ SOURCES = (
     "topk",
     "scoring",
     "sums",
+    "candidates",
+    "touched",
     "accumulate",
     "shortlist",
     "blocks",

@@ -34,6 +34,7 @@ class PartWriter:
         self.folder = folder
         self._files: dict[str, disk.FileWriter] = {}
         self._types: dict[str, np.dtype[Any]] = {}
+        self._scratch: dict[str, disk.FileWriter] = {}
         disk.make_folder(folder)
 
     def put(self, name: str, array: npt.NDArray[Any]) -> None:
@@ -51,15 +52,24 @@ class PartWriter:
             self._files[name] = disk.FileWriter(self.folder / f"{name}{SUFFIX}")
         return self._files[name]
 
-    def read_back(self, name: str, start: int, count: int) -> npt.NDArray[Any]:
-        """Return entries `start` to `start + count` of what was put under that name."""
-        dtype, file = self._types[name], self._files[name]
-        file.flush()
-        with disk.reported(file.path, "read"):
-            return np.fromfile(file.path, dtype, count=count, offset=start * dtype.itemsize)
+    def read_back(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return entries `start` to `stop` of what was put under that name."""
+        return _read(self._files[name], self._types[name], start, stop)
+
+    def scratch(self, name: str) -> disk.FileWriter:
+        """Return a new file for what does not fit the memory; `close` removes it."""
+        self._scratch[name] = disk.FileWriter(self.folder / f"{name}{SUFFIX}")
+        return self._scratch[name]
+
+    def scratched(self, name: str, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
+        """Return entries `start` to `stop` of what was written to a scratch file."""
+        return _read(self._scratch[name], dtype, start, stop)
 
     def close(self, facts: Mapping[str, Any]) -> str:
         """Finish all files and write the header with `facts` (JSON); return its checksum."""
+        for file in self._scratch.values():
+            file.abandon()
+            disk.remove_file(file.path)
         entries = {}
         for name, file in self._files.items():
             written, dtype = file.finish(), self._types.get(name)
@@ -73,9 +83,15 @@ class PartWriter:
 
     def abort(self) -> None:
         """Remove what has been written. May be called at any time, more than once."""
-        for file in self._files.values():
+        for file in [*self._files.values(), *self._scratch.values()]:
             file.abandon()
         remove_part(self.folder)
+
+
+def _read(file: disk.FileWriter, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
+    file.flush()
+    with disk.reported(file.path, "read"):
+        return np.fromfile(file.path, dtype, count=stop - start, offset=start * dtype.itemsize)
 
 
 class PartFiles:

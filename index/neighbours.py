@@ -38,7 +38,7 @@ def score_documents(
         if live.deleted is not None:
             there[there] = ~live.deleted[ordinals[there]]
         if there.any():
-            scores[left[there]] = _best_scores(live, query, ordinals[there])
+            scores[left[there]] = best_scores(live, query, ordinals[there])
             left = left[~there]
     if len(left) and missing is None:
         absent = ids[int(left[0])]
@@ -103,9 +103,10 @@ def _checked(ids: Sequence[str]) -> Sequence[str]:
     return ids
 
 
-def _best_scores(
+def best_scores(
     live: LiveSegment, query: SparseVector, ordinals: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
+    """Return the scores of documents of a segment, each that of its best row."""
     segment = live.segment
     first = segment.document_rows
     if first is None:

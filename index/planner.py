@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lsr.errors import ConfigError
 
@@ -13,6 +13,15 @@ from .knobs import BlockKnobs, Knobs, SearchKnobs
 Path = Literal["exact", "accumulate", "blocks"]
 
 PATHS = ("exact", "accumulate", "blocks")
+
+
+class Effort(NamedTuple):
+    """What a caller wants of the sparse leg of a search: the options of `choose`."""
+
+    exact: bool = False
+    recall: float | None = None
+    path: Path | None = None
+    knobs: Knobs | None = None
 
 
 def choose(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +15,20 @@ from lsr.sparse import SparseVector, SparseVectors
 from lsr.types import Document, Explanation, SearchResult, SearchStats
 
 from .answer import Answer, explanation
+from .blended import ask_legs, to_blend
+from .feedback import Feedback
+from .fusion import Fusion, Method
+from .hybrid import DEPTH, HYBRID
 from .info import IndexInfo, describe
 from .knobs import Knobs
+from .leg_answer import leg_result, refuse_sparse_options
+from .legs import SPARSE, Allowed, LegSearcher
 from .neighbours import find_like, own_vector, score_documents
-from .planner import Path, choose
+from .planner import Effort, Path, choose
 from .query import Query, is_sound, to_vectors
 from .search import Found, search, search_many
 from .settings import IndexSettings
+from .sparse_leg import SparseSearcher
 from .store import Snapshot, Store
 from .view import View
 
@@ -95,8 +102,20 @@ class Reader:
         recall: float | None = None,
         path: Path | None = None,
         knobs: Knobs | None = None,
+        mode: str | None = None,
+        fusion: Fusion | Method | None = None,
+        feedback: Feedback | bool = False,
+        depth: int | None = None,
+        given: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the k best live documents, best first; equal scores are ordered by id.
+
+        `mode` names the leg to search, `sparse` where the index has it, or is `hybrid`: all legs
+        are searched to `depth` (1000) and their rankings fused as `fusion` says (lsr.index.fusion;
+        `rrf` by default). `feedback` makes the query richer by what it found, in any mode
+        (lsr.index.feedback). `given` has queries for single legs, such as a dense vector; the
+        others take `query`. What follows is about the sparse leg; others are described in their
+        modules, and of these options know `k` and `filter` only.
 
         Every score is true: the float32 inner product of the query's and the document's vectors,
         terms added in ascending order. A document that shares no term with the query is not a
@@ -114,7 +133,17 @@ class Reader:
         """
         started = time.perf_counter()
         view = self._view
+        chosen = self._mode(mode)
         allowed = view.allowed(filter)
+        blend = to_blend(chosen, k, fusion, feedback, depth)
+        if blend is not None:
+            legs = self._searchers(view, chosen, Effort(exact, recall, path, knobs))
+            answers = ask_legs(view.snapshot.segments, legs, [query], [given], k, blend, allowed)
+            return answers[0].result(chosen)
+        query = (given or {}).get(chosen, query)
+        if chosen != SPARSE:
+            refuse_sparse_options(chosen, recall=recall, path=path, knobs=knobs)
+            return self._leg_result(view, chosen, [query], k, allowed, started)[0]
         asked = choose(
             view.calibration,
             k,
@@ -139,6 +168,11 @@ class Reader:
         recall: float | None = None,
         path: Path | None = None,
         knobs: Knobs | None = None,
+        mode: str | None = None,
+        fusion: Fusion | Method | None = None,
+        feedback: Feedback | bool = False,
+        depth: int | None = None,
+        given: Sequence[Mapping[str, Any] | None] | None = None,
         threads: int | None = None,
     ) -> list[SearchResult]:
         """Return the result of each query, in order; `threads` of them are searched at a time.
@@ -147,7 +181,20 @@ class Reader:
         many texts encoded together may differ from those of one in float32's last digit.
         """
         view = self._view
+        chosen = self._mode(mode)
         allowed = view.allowed(filter)
+        own = given or [None] * len(queries)
+        blend = to_blend(chosen, k, fusion, feedback, depth)
+        if blend is not None:
+            legs = self._searchers(view, chosen, Effort(exact, recall, path, knobs))
+            segments = view.snapshot.segments
+            answers = ask_legs(segments, legs, queries, own, k, blend, allowed, threads)
+            return [answer.result(chosen) for answer in answers]
+        queries = [(one or {}).get(chosen, query) for one, query in zip(own, queries, strict=True)]
+        if chosen != SPARSE:
+            refuse_sparse_options(chosen, recall=recall, path=path, knobs=knobs)
+            began = time.perf_counter()
+            return self._leg_result(view, chosen, queries, k, allowed, began, threads)
         asked = choose(
             view.calibration,
             k,
@@ -164,16 +211,42 @@ class Reader:
         pairs = zip(vectors, found, strict=True)
         return [self._result(view, one, vector, started) for vector, one in pairs]
 
-    def explain(self, query: Query, document_id: str) -> Explanation | None:
+    def explain(
+        self,
+        query: Query,
+        document_id: str,
+        *,
+        mode: str | None = None,
+        fusion: Fusion | Method | None = None,
+        feedback: Feedback | bool = False,
+        depth: int | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> Explanation | None:
         """Return the terms that the query and the document share, largest product first.
 
-        The products sum to the score that `search` gives the document, up to float32 rounding.
-        None when the index has no such document; no terms and score 0 when they share none.
+        The products sum to the score that `search` gives the document in that mode, up to float32
+        rounding. None when the index has no such document; no terms and score 0 when they share
+        none. Of a hybrid search, or one with feedback, `legs` has what each leg made of the
+        document and the terms that feedback added; it is None, too, for a document that no leg
+        finds within the depth.
         """
-        where = self._view.locate(document_id)
+        view, chosen = self._view, self._mode(mode)
+        where = view.locate(document_id)
         if where is None:
             return None
-        return explanation(where[0], where[1], self.vector(query), self.token)
+        blend = to_blend(chosen, DEPTH, fusion, feedback, depth)
+        if blend is not None:
+            legs = self._searchers(view, chosen, Effort())
+            segments = view.snapshot.segments
+            [answer] = ask_legs(segments, legs, [query], [given], blend.depth, blend)
+            return answer.explanation(document_id)
+        query = (given or {}).get(chosen, query)
+        if chosen == SPARSE:
+            return explanation(where[0], where[1], self.vector(query), self.token)
+        number = next(at for at, live in enumerate(view.snapshot.segments) if live is where[0])
+        searcher = self._searcher(view, chosen)
+        [score] = searcher.score(query, np.array([number]), np.array([where[1]])).tolist()
+        return Explanation(document_id, score, searcher.explain(query, number, where[1]))
 
     def score(
         self, query: Query, ids: Sequence[str], *, missing: float | None = None
@@ -258,6 +331,82 @@ class Reader:
         """Read the newest commit from now on; return its generation."""
         self._view = View(self._store.snapshot())
         return self.generation
+
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """The names of the legs, each of which is a mode to search in."""
+        return self._view.legs
+
+    def searcher(self, mode: str) -> LegSearcher:
+        """Return what searches a leg other than `sparse` of the commit that this object reads."""
+        if mode in (SPARSE, HYBRID):
+            raise ConfigError(f"{mode} is not a leg with a searcher of its own")
+        return self._searcher(self._view, self._mode(mode))
+
+    def _mode(self, mode: str | None) -> str:
+        """Return the leg to search: the one that is named, or `sparse`, or the first."""
+        legs = self._view.legs
+        if mode == HYBRID:
+            if len(legs) < 2:
+                raise ConfigError(
+                    f"hybrid search needs two legs at least; this index has {', '.join(legs)}",
+                    hint=f"add one: lsr legs {self.path} --add bm25",
+                )
+            return HYBRID
+        chosen = mode or (SPARSE if SPARSE in legs else legs[0])
+        if chosen not in legs:
+            raise ConfigError(
+                f"mode is {chosen!r}; this index has {', '.join(legs)}",
+                hint=f"add the leg: lsr legs {self.path} --add {chosen}",
+            )
+        return chosen
+
+    def _searcher(self, view: View, name: str) -> LegSearcher:
+        return view.searcher(name, lambda: self._store.legs(view.snapshot.manifest.settings))
+
+    def _leg_result(
+        self,
+        view: View,
+        name: str,
+        queries: Sequence[Query],
+        k: int,
+        allowed: Allowed,
+        started: float,
+        threads: int | None = None,
+    ) -> list[SearchResult]:
+        """Return what a leg finds for each query."""
+        if k < 1:
+            raise ConfigError(f"k is {k}; it must be at least 1")
+        searcher = self._searcher(view, name)
+        if len(queries) == 1:
+            found = [searcher.search(queries[0], k, allowed)]
+        else:
+            found = searcher.search_many(queries, k, allowed, threads)
+        took = time.perf_counter() - started
+        return [
+            leg_result(view.snapshot.segments, name, searcher, query, one, took)
+            for query, one in zip(queries, found, strict=True)
+        ]
+
+    def _searchers(self, view: View, mode: str, effort: Effort) -> dict[str, LegSearcher]:
+        """Return the legs that a mode searches."""
+        names = view.legs if mode == HYBRID else (mode,)
+        return {
+            name: self._sparse(view, effort) if name == SPARSE else self._searcher(view, name)
+            for name in names
+        }
+
+    def _sparse(self, view: View, effort: Effort) -> SparseSearcher:
+        """Return the sparse leg as hybrid search takes it."""
+
+        def knobs(k: int, filtered: bool) -> Knobs | None:
+            wanted = effort._asdict()
+            return choose(view.calibration, k, filtered=filtered, blocks=view.has_blocks, **wanted)
+
+        def vectors(queries: Sequence[Query], threads: int | None) -> list[SparseVector]:
+            return to_vectors(queries, lambda: self.encoder, threads=threads)
+
+        return SparseSearcher(view.snapshot.segments, vectors, self.token, knobs)
 
     def _result(
         self, view: View, found: Found, vector: SparseVector, started: float

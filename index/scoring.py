@@ -42,6 +42,37 @@ def product(
 
 
 @kernel
+def saturated(
+    terms: npt.NDArray[Any],
+    counts: npt.NDArray[np.float32],
+    rest: np.float32,
+    flags: npt.NDArray[np.uint8],
+    query: npt.NDArray[np.float32],
+) -> Any:
+    """Return the inner product of a dense query with counts that saturate: c / (c + rest)."""
+    total = np.float32(0)
+    for at in range(terms.shape[0]):
+        term = terms[np.uint64(at)]
+        if flags[term]:
+            count = counts[np.uint64(at)]
+            total += query[term] * (count / (count + rest))
+    return total
+
+
+@kernel
+def score_row(
+    rows: Rows, row: Any, flags: npt.NDArray[np.uint8], query: npt.NDArray[np.float32]
+) -> Any:
+    """Return the score of a row: of its weights, or of its counts where they saturate."""
+    start, stop = rows.indptr[row], rows.indptr[row + 1]
+    terms, weights = rows.terms[start:stop], rows.weights[start:stop]
+    if rows.lengths.shape[0]:
+        rest = rows.constants[0] + rows.constants[1] * rows.lengths[row]
+        return saturated(terms, weights, rest, flags, query)
+    return product(terms, weights, flags, query)
+
+
+@kernel
 def fetch_row(
     indptr: npt.NDArray[np.int64],
     terms: npt.NDArray[Any],
@@ -102,6 +133,5 @@ def score_rows(
     for at in range(count):
         if at + AHEAD < count:
             fetch_row(indptr, rows.terms, rows.weights, listed[at + AHEAD])
-        start, stop = indptr[listed[at]], indptr[listed[at] + 1]
-        out[at] = product(rows.terms[start:stop], rows.weights[start:stop], work.flags, work.query)
+        out[at] = score_row(rows, listed[at], work.flags, work.query)
     wipe(query.terms, n_terms, work.flags, work.query)

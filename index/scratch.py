@@ -13,8 +13,9 @@ from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVector
 
 from .arguments import Hits, Lists, Query, Rows, Work, table_of
+from .saturation import NONE
 from .searchable import Searchable
-from .windows import BLOCK, MAX_WINDOW_ROWS, RECORD, TIERS, Postings, frozen
+from .windows import BLOCK, MAX_WINDOW_ROWS, MOST_POSTINGS, RECORD, TIERS, Postings, frozen
 
 
 class Arguments(NamedTuple):
@@ -73,6 +74,8 @@ class Scratch:
             listed=np.empty(1024, np.int64),
             parts=np.empty(1024, np.uint8),
             counts=np.zeros(3, np.int64),
+            touched=np.empty(MOST_POSTINGS + 1, np.int32),
+            touched_sums=np.empty(MOST_POSTINGS + 1, np.uint16),
         )
 
     def take(self, query: SparseVector) -> int:
@@ -163,6 +166,7 @@ def arguments_of(segment: Searchable) -> Arguments:
             frozen(segment.forward[2], np.float32),
             _NO_DOCUMENTS if documents is None else frozen(documents, np.uint32),
             frozen(segment.id_rank, np.uint32),
+            *(segment.saturation or NONE),
         )
         maxima = heads[::RECORD]
         extremes = (float(maxima.min()), float(maxima.max())) if len(maxima) else (np.inf, 0.0)

@@ -86,6 +86,7 @@ class _Engine:
 _engine = _Engine()
 _ALL = frozen(np.zeros(0, np.bool_))
 _NONE_OUT = table_of([_ALL, _ALL])
+_NO_TERMS, _NO_WEIGHTS = np.zeros(0, np.uint32), np.zeros(0, np.float32)
 _ZEROS = frozen(np.zeros(1024, np.int64))
 
 
@@ -119,6 +120,36 @@ def search(
     >>> search([live], vectors[0], k=1).documents.tolist()
     [1]
     """
+    return _search(segments, query, None, k, allowed, knobs)
+
+
+def search_each(
+    segments: Sequence[Live], queries: Sequence[SparseVector], k: int, allowed: Allowed = None
+) -> Found:
+    """Return what `search` does, rank-safe, where each segment numbers terms in its own way.
+
+    `queries` has the query in the terms of each segment.
+
+    >>> from lsr.index.warmup import MemoryLive, MemorySegment
+    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {3: 2.0}], vocab_size=4)
+    >>> lives = [MemoryLive(MemorySegment.build(vectors.slice(at, at + 1))) for at in (0, 1)]
+    >>> search_each(lives, [vectors[0], vectors[1]], k=1).segments.tolist()
+    [1]
+    """
+    if not segments:
+        return _search(segments, SparseVector(_NO_TERMS, _NO_WEIGHTS), None, k, allowed, None)
+    return _search(segments, queries[0], queries[1:], k, allowed, None)
+
+
+def _search(
+    segments: Sequence[Live],
+    query: SparseVector,
+    others: Sequence[SparseVector] | None,
+    k: int,
+    allowed: Allowed,
+    knobs: Knobs | None,
+) -> Found:
+    """Search the segments one after another; `others` are the queries of all but the first."""
     if k < 1:
         raise ConfigError(f"k is {k}; it must be at least 1")
     if len(segments) == 1 and allowed is None and _engine.kernels is not None:
@@ -133,6 +164,8 @@ def search(
     ways = set()
     for number, live in enumerate(segments):
         segment = live.segment
+        if others is not None and number:
+            n_query = scratch.take(others[number - 1])
         n_terms = scratch.known(n_query, segment.vocab_size)
         if not n_terms or not segment.n_documents:
             continue

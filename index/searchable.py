@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blocks import Blocks
+from .saturation import Saturation
 from .windows import Postings
 
 
@@ -33,6 +34,8 @@ class Searchable(Protocol):
     def id_rank(self) -> npt.NDArray[np.uint32]: ...  # noqa: D102
     @property
     def blocks(self) -> Blocks | None: ...  # noqa: D102
+    @property
+    def saturation(self) -> Saturation | None: ...  # noqa: D102
     def ids(self, ordinals: Sequence[int]) -> list[str]: ...  # noqa: D102
 
 

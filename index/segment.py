@@ -152,6 +152,9 @@ class Segment:
     It goes on reading after its files are removed. Safe to use from many threads.
     """
 
+    #: The weights of rows count as they are.
+    saturation = None
+
     def __init__(self, folder: Path, header: Header) -> None:
         self.folder = folder
         self.name = folder.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from lsr.passages import PassageSettings
 from .blocks import SETTING as BLOCKS
 from .blocks import BlockSettings, block_settings
 from .columns import FieldType
+from .legs import SPARSE, leg_settings
+from .manifest import LEGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class IndexSettings:
     """The encoder, the vocabulary, the passages and the declared field types of an index.
 
     `encoder_name` is None for an index of vectors made elsewhere, `blocks` for one without them.
+    `legs` has the settings of each leg by its name; those of `sparse` are the index's own.
     """
 
     vocab_size: int
@@ -30,6 +33,7 @@ class IndexSettings:
     passages: PassageSettings | None
     field_types: Mapping[str, str]
     blocks: BlockSettings | None = None
+    legs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {SPARSE: {}})
 
     @classmethod
     def make(
@@ -39,12 +43,16 @@ class IndexSettings:
         passages: PassageSettings | None,
         field_types: Mapping[str, str],
         blocks: BlockSettings | None = None,
+        legs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> IndexSettings:
         """Return the settings of a new index, or raise ConfigError where they contradict."""
+        kept = {SPARSE: {}} if legs is None else dict(legs)
         for name, kind in field_types.items():
             if kind not in set(FieldType):
                 known = ", ".join(FieldType)
                 raise ConfigError(f"field {name!r} is declared {kind!r}; types are {known}")
+        if SPARSE not in kept:
+            return cls._without_sparse(passages, field_types, kept)
         if encoder is None:
             if vocab_size is None:
                 raise ConfigError(
@@ -52,7 +60,7 @@ class IndexSettings:
                 )
             if passages is not None:
                 raise ConfigError("an index without an encoder cannot split into passages")
-            return cls(vocab_size, None, None, None, None, dict(field_types), blocks)
+            return cls(vocab_size, None, None, None, None, dict(field_types), blocks, kept)
         if vocab_size not in (None, encoder.vocab_size):
             raise ConfigError(
                 f"vocab_size is {vocab_size}, but the encoder has {encoder.vocab_size} terms"
@@ -65,7 +73,22 @@ class IndexSettings:
             passages,
             dict(field_types),
             blocks,
+            kept,
         )
+
+    @classmethod
+    def _without_sparse(
+        cls,
+        passages: PassageSettings | None,
+        field_types: Mapping[str, str],
+        legs: Mapping[str, Mapping[str, Any]],
+    ) -> IndexSettings:
+        """Return the settings of an index whose segments hold documents and empty vectors."""
+        if not legs:
+            raise ConfigError("an index has one leg at least: sparse, bm25 or dense")
+        if passages is not None:
+            raise ConfigError("passages are the sparse leg's, which this index is to be without")
+        return cls(1, None, None, None, None, dict(field_types), None, legs)
 
     def with_encoder_name(self, name: str | Path) -> IndexSettings:
         """Return the same settings for a model that is found under another name."""
@@ -80,13 +103,15 @@ class IndexSettings:
                 "fingerprint": self.encoder_fingerprint,
                 "licence": self.encoder_licence,
             }
-        return {
+        found = {
             "vocab_size": self.vocab_size,
             "encoder": encoder,
             "passages": None if self.passages is None else self.passages.to_json(),
             "field_types": dict(self.field_types),
             BLOCKS: None if self.blocks is None else self.blocks.to_json(),
         }
+        # Left out where nothing but `sparse` is there: such an index is as it always was.
+        return found if set(self.legs) == {SPARSE} else {**found, LEGS: dict(self.legs)}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> IndexSettings:
@@ -102,6 +127,7 @@ class IndexSettings:
                 passages=None if passages is None else PassageSettings.from_json(passages),
                 field_types=dict(found["field_types"]),
                 blocks=block_settings(found),
+                legs=leg_settings(found),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IndexFormatError(

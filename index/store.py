@@ -182,6 +182,10 @@ class Store:
                 self._legs[name] = make_leg(name, how)
         return {name: self._legs[name] for name in wanted}
 
+    def take_leg(self, leg: Leg) -> None:
+        """Use this object for the leg of its name, which may hold a model, where it fits."""
+        self._legs[leg.name] = leg
+
     def check(self) -> list[str]:
         """Return all that is wrong with the index on disk, a sentence each; empty when sound."""
         from .check import check_folder

@@ -71,6 +71,8 @@ def rows_of(segment: Table, kind: npt.NDArray[Any]) -> Any:
         _array(segment, 7, np.float32),
         _array(segment, 8, np.uint32),
         _array(segment, 9, np.uint32),
+        _array(segment, 10, np.float32),
+        _array(segment, 11, np.float32),
     )
 
 
@@ -117,4 +119,6 @@ def work_of(thread: Table) -> Any:
         _array(thread, 19, np.int64),
         _array(thread, 20, np.uint8),
         _array(thread, 21, np.int64),
+        _array(thread, 22, np.int32),
+        _array(thread, 23, np.uint16),
     )

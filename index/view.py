@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from lsr.types import Document
 
 from .calibration import SETTING, Calibration, have_blocks
+from .legs import Leg, LegSearcher, leg_settings
 from .store import LiveSegment, Snapshot
 
 if TYPE_CHECKING:
@@ -30,7 +32,21 @@ class View:
         stored = snapshot.manifest.settings.get(SETTING)
         self.calibration = None if stored is None else Calibration.from_json(stored)
         self.has_blocks = have_blocks(snapshot.segments)
+        self.legs = tuple(leg_settings(snapshot.manifest.settings))
+        self._searchers: dict[str, LegSearcher] = {}
+        self._guard = Lock()
         self._masks: dict[Filter, list[npt.NDArray[np.bool_]]] = {}
+
+    def searcher(self, name: str, legs: Callable[[], Mapping[str, Leg]]) -> LegSearcher:
+        """Return what searches a leg of this commit, made when first asked for."""
+        found = self._searchers.get(name)
+        if found is None:
+            with self._guard:
+                found = self._searchers.get(name)
+                if found is None:
+                    found = legs()[name].searcher(self.snapshot.segments)
+                    self._searchers[name] = found
+        return found
 
     def __len__(self) -> int:
         return sum(live.n_live for live in self.snapshot.segments)

@@ -16,6 +16,7 @@ from lsr.sparse import SparseVectors
 from .block_build import gathered, make_blocks
 from .blocks import Blocks, BlockSettings
 from .knobs import BlockKnobs, SearchKnobs
+from .saturation import Saturation
 from .search import load_kernels, score_rows, search
 from .windows import MAX_WINDOW_ROWS, Inverted, Postings, invert_window
 
@@ -42,6 +43,7 @@ class MemorySegment:
     id_rank: npt.NDArray[np.uint32]
     names: list[str]
     blocks: Blocks | None = None
+    saturation: Saturation | None = None
 
     def ids(self, ordinals: Sequence[int]) -> list[str]:
         """Return the ids of the documents."""

@@ -22,6 +22,9 @@ TIERS, TIER_CODES = 14, 18
 #: and where each of its tiers ends.
 RECORD = 16
 
+#: Postings of a query up to which rows are found by them; see `touched`.
+MOST_POSTINGS = 1 << 16
+
 #: Postings that numpy inverts sooner than the compiled kernel can be loaded from its cache.
 _FEW = 1_000_000
 

@@ -19,11 +19,13 @@ from lsr import (
     cli_eval,
     cli_formats,
     cli_index,
+    cli_legs,
     cli_lsr_benchmark,
     cli_search,
     cli_serve,
     cli_tools,
     cli_train,
+    cli_tune,
 )
 from lsr.cli_session import Session
 from lsr.cli_values import read_plainly
@@ -178,6 +180,7 @@ app.command("serve")(cli_serve.serve)
 app.command("encode")(cli_encode.encode)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
+app.command("legs")(cli_legs.legs)
 app.command("merge")(cli_documents.merge)
 app.command("calibrate")(cli_documents.calibrate)
 app.command("export")(cli_formats.export)
@@ -187,6 +190,7 @@ app.command("compare")(cli_eval.compare)
 app.command("train")(cli_train.train)
 app.command("mine")(cli_train.mine)
 app.command("soup")(cli_train.soup)
+app.command("tune")(cli_tune.tune)
 app.command("warmup")(cli_tools.warmup)
 app.command("doctor")(cli_tools.doctor)
 app.command("demo-corpus")(cli_tools.demo_corpus)

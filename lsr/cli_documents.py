@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsr.cli_legs import described
 from lsr.cli_session import Filter, IndexDir, Json, Model, session
 from lsr.errors import ConfigError, IndexFormatError, LsrError
 from lsr.output import Output, number, plain, size
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from lsr.types import Document
 
 _DELETE_BATCH = 10_000
+
+
+#: What `lsr info` says where no encoder is, by whether there are sparse vectors.
+_NO_ENCODER = {True: "none (ready-made vectors)", False: "none (no sparse leg)"}
 
 
 def get(
@@ -155,11 +160,13 @@ def _show(found: IndexInfo, output: Output) -> None:
         "generation": f"{found.generation:,}",
         "terms per row": number(found.terms_per_row),
         "size": f"{size(found.bytes)}, {number(found.bytes_per_document)} bytes a document",
-        "encoder": encoder.get("name") or "none (ready-made vectors)",
+        "encoder": encoder.get("name") or _NO_ENCODER["sparse" in found.legs],
         "licence": encoder.get("licence") or "not stated",
         "fingerprint": encoder.get("fingerprint") or "-",
         "fields": ", ".join(f"{name}:{kind}" for name, kind in found.fields.items()) or "none",
     }
+    if set(found.legs) != {"sparse"}:
+        lines["legs"] = "; ".join(f"{leg}: {described(of)}" for leg, of in found.legs.items())
     if passages:
         lines["passages"] = ", ".join(f"{name} {value}" for name, value in passages.items())
     width = max(map(len, lines))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lsr.cli_index import OnErrorOption
+from lsr.cli_legs import DenseModel
 from lsr.cli_session import Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
 from lsr.output import is_lively, plain
@@ -79,11 +80,27 @@ def evaluate(
     qrels: Qrels = None,
     systems: Annotated[
         list[str] | None,
-        typer.Option("--legs", metavar="A,B", help="Systems: bm25, sparse; default both."),
+        typer.Option(
+            "--legs",
+            metavar="A,B",
+            help="Systems: bm25, sparse, bm25s, dense, hybrid; default the first two.",
+        ),
     ] = None,
     recall: Annotated[
         list[float] | None,
         typer.Option(help="Recall of an approximate search; repeatable. Default 0.9, 0.99."),
+    ] = None,
+    dense_model: DenseModel = None,
+    fusion: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B", help="Fusions of hybrid: rrf, minmax, zscore, dbsf."),
+    ] = None,
+    feedback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B",
+            help="Rows with feedback, too: pre, post, both (fusion before, after, around it).",
+        ),
     ] = None,
     measures: Measures = None,
     depth: Annotated[int, typer.Option(min=10, help="Hits of a query that are measured.")] = 1000,
@@ -115,8 +132,8 @@ def evaluate(
     """Evaluate systems on datasets, or measure TREC runs.
 
     For datasets, writes report.html, report.md, report.json, MTEB's files and the runs: measures
-    with significance, the loss of approximate search, latency, sizes, figures. BM25 (by bm25s)
-    and exact search stand beside approximate search. A dataset that fails is reported, and the
+    with significance, the loss of approximate search, latency, sizes, figures. BM25 and
+    exact search stand beside approximate search. A dataset that fails is reported, and the
     others go on.
     """
     names = _split(measures)
@@ -150,7 +167,10 @@ def evaluate(
         memory=settings.memory,
         on_error=settings.on_error,
         resume=resume,
+        dense_model=dense_model,
+        feedback=_split(feedback),
         output=current.output,
+        **({"fusions": _split(fusion)} if fusion else {}),
         **({"measures": names} if names else {}),
     )
     if not report.datasets:

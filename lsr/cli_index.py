@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lsr.cli_formats import VocabularyFile
+from lsr.cli_legs import (
+    K1,
+    AnalyzerOption,
+    B,
+    DenseModel,
+    Legs,
+    TextWeight,
+    TitleWeight,
+    bm25_settings,
+    chosen_legs,
+    dense_settings,
+)
 from lsr.cli_session import IndexDir, Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
 from lsr.output import duration, number, size
@@ -22,6 +34,7 @@ if TYPE_CHECKING:
     from lsr.index.build import BuildReport
     from lsr.index.index import Index
     from lsr.index.ingest import Action
+    from lsr.index.legs import Leg
     from lsr.index.source import Source
     from lsr.passages import PassageSettings
 
@@ -138,6 +151,13 @@ def index(
         bool,
         typer.Option("--blocks", help='Also make what `path="blocks"` searches: Seismic\'s way.'),
     ] = False,
+    legs: Legs = None,
+    analyzer: AnalyzerOption = None,
+    k1: K1 = None,
+    b: B = None,
+    title_weight: TitleWeight = None,
+    text_weight: TextWeight = None,
+    dense_model: DenseModel = None,
     memory: Memory = None,
     threads: Threads = None,
     resume: Resume = False,
@@ -147,6 +167,11 @@ def index(
     json: Json = False,
 ) -> None:
     """Make an index of a corpus in a new folder."""
+    given = {
+        "bm25": bm25_settings(analyzer, k1, b, title_weight, text_weight),
+        "dense": dense_settings(dense_model),
+    }
+    wanted = chosen_legs(legs, given)
     mapping = _field_map(id_field, title_field, text_field, field, keep_fields)
     tokens = _vocabulary(vocabulary, scale, vectors)
     job = Job(sources, mapping, format, vectors, resume, restart, on_error, rejects, tokens, scale)
@@ -162,9 +187,13 @@ def index(
         },
     )
     encoder = None if vectors and model is None else settings.model
+    if "sparse" not in wanted:
+        _refuse_sparse_options(model, vectors, blocks)
+        encoder = None
     if encoder is None and vocab_size is None and tokens is not None:
         vocab_size = max(tokens.values()) + 1
-    made = Made(encoder, vocab_size, _passage_settings(settings, encoder, passages), blocks)
+    parts = _passage_settings(settings, encoder, passages)
+    made = Made(encoder, vocab_size, parts, blocks, wanted)
     opened, is_new = open_or_create(out, made, job, settings)
     try:
         report = run_build(session(ctx), opened, job, settings, "add")
@@ -225,6 +254,7 @@ class Made:
     vocab_size: int | None
     passages: PassageSettings | None
     blocks: bool = False
+    legs: tuple[str | Leg, ...] = ("sparse",)
 
 
 def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple[Index, bool]:
@@ -249,6 +279,13 @@ def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple
     return _create(out, made), True
 
 
+def _refuse_sparse_options(model: str | None, vectors: bool, blocks: bool) -> None:
+    """Refuse what only the sparse leg uses, in an index that is to be without."""
+    given = {"--model": model is not None, "--vectors": vectors, "--blocks": blocks}
+    for option in [name for name, is_given in given.items() if is_given]:
+        raise ConfigError(f"{option} is about the sparse leg; add sparse to --legs")
+
+
 def _create(out: Path, made: Made) -> Index:
     from lsr.index.index import Index
 
@@ -258,6 +295,7 @@ def _create(out: Path, made: Made) -> Index:
         vocab_size=made.vocab_size,
         passages=made.passages,
         blocks=made.blocks,
+        legs=made.legs,
     )
 
 
@@ -269,6 +307,14 @@ def _check_same(found: Index, made: Made) -> None:
         was = "without --blocks" if made.blocks else "with --blocks"
         raise ConfigError(
             f"{found.path} was begun {was}",
+            hint="give the same options to go on, or add --restart to begin again",
+        )
+    legs = {leg if isinstance(leg, str) else leg.name: leg for leg in made.legs}
+    asked = {name: {} if isinstance(leg, str) else leg.to_json() for name, leg in legs.items()}
+    if asked != settings.legs:
+        raise ConfigError(
+            f"{found.path} was begun with the legs {', '.join(settings.legs)} and maybe other "
+            f"settings of them; this is {', '.join(asked)}",
             hint="give the same options to go on, or add --restart to begin again",
         )
     if begun != (made.encoder, made.passages):
@@ -391,7 +437,7 @@ def _passage_settings(
         return None
     if encoder is None:
         if asked:
-            raise ConfigError("--passages splits text to encode it; --vectors is encoded already")
+            raise ConfigError("--passages splits text to encode it; here nothing is encoded")
         return None
     from lsr.passages import PassageSettings
 

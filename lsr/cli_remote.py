@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lsr.cli_blend import added_line, leg_line
 from lsr.output import Output, is_lively, plain
+from lsr.types import AddedTerm, LegScore
 
 if TYPE_CHECKING:
     from lsr.service.schemas import HitFound, SearchResponse
@@ -35,6 +37,11 @@ class RemoteLimits(NamedTuple):
     exact: bool
     recall: float | None
     path: str | None
+    mode: str | None = None
+    offset: int = 0
+    depth: int | None = None
+    fusion: dict[str, Any] | None = None
+    feedback: dict[str, Any] | None = None
 
 
 def search_remote(
@@ -57,6 +64,11 @@ def search_remote(
             exact=limits.exact,
             recall=limits.recall,
             path=limits.path,
+            mode=limits.mode,  # type: ignore[arg-type]
+            offset=limits.offset,
+            depth=limits.depth,
+            fusion=limits.fusion,
+            feedback=limits.feedback,
             highlight=True,
             explain=True,
         )
@@ -79,6 +91,15 @@ def _show(output: Output, found: SearchResponse, names: list[str]) -> None:
             shown = [f"{plain(one.token)} {one.product:.2f}" for one in hit.explain[:_TERMS_SHOWN]]
             more = len(hit.explain) - len(shown)
             output.data(f"     matched: {', '.join(shown)}" + (f" and {more} more" if more else ""))
+        if len(hit.scores) > 1:
+            ranks = hit.ranks
+            output.data(
+                "     " + leg_line({n: LegScore(s, ranks.get(n)) for n, s in hit.scores.items()})
+            )
+    for leg, terms in found.feedback.items():
+        added = tuple(AddedTerm(one.token, one.weight, one.before) for one in terms)
+        if added:
+            output.data(f"feedback added to {leg}: {plain(added_line(added))}")
     for warning in found.warnings:
         output.note(warning)
     if not found.hits:

@@ -9,15 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
+from lsr.cli_blend import (
+    FeedbackOption,
+    FusionOption,
+    WeightsOption,
+    added_line,
+    leg_line,
+    show_legs,
+    to_feedback,
+    to_fusion,
+)
+from lsr.cli_legs import DenseModel, Mode
 from lsr.cli_remote import Remote, RemoteLimits, search_remote
 from lsr.cli_session import Filter, IndexDir, Json, Model, Session, Threads, session, written
 from lsr.errors import ConfigError, DataError, LsrError
 from lsr.output import Output, is_lively, plain
 
 if TYPE_CHECKING:
+    from lsr.index.feedback import Feedback
+    from lsr.index.fusion import Fusion
     from lsr.index.index import Index
     from lsr.sparse import SparseVector
-    from lsr.types import Explanation, Hit, SearchResult
+    from lsr.types import Hit, SearchResult, TermProduct
 
 _BOLD, _END = "\x1b[1m", "\x1b[22m"
 _TERMS_SHOWN = 6
@@ -36,6 +49,10 @@ class Asking(NamedTuple):
     exact: bool
     recall: float | None
     path: Way | None
+    mode: str | None
+    fusion: Fusion | None
+    feedback: Feedback | bool
+    depth: int | None
     threads: int | None
 
 
@@ -79,7 +96,21 @@ def search(
         Way | None,
         typer.Option(help="Insist on a way through the index; the default is the cheapest."),
     ] = None,
+    mode: Mode = None,
+    offset: Annotated[int, typer.Option(min=0, help="Hits to leave out before the first.")] = 0,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Hits to find before a page of them is cut; default offset + k. Of --mode hybrid, "
+            "the hits of each leg; default 1000.",
+        ),
+    ] = None,
+    fusion: FusionOption = None,
+    weights: WeightsOption = None,
+    feedback: FeedbackOption = None,
     model: Model = None,
+    dense_model: DenseModel = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -98,45 +129,63 @@ def search(
         raise ConfigError("--like is always exact; leave out --exact, --recall and --path")
     if run is not None and queries is None:
         raise ConfigError("--run writes the answers to many queries; give --queries FILE, too")
+    hybrid = mode == "hybrid"
+    if queries is not None and (offset or (depth is not None and not hybrid)):
+        raise ConfigError("--offset and --depth cut a page of one answer; -k is for --queries")
     settings = session(ctx).settings(k=k, threads=threads)
     if directory.startswith(("http://", "https://")):
         if queries is not None or model is not None:
             raise ConfigError("a service takes neither --queries nor --model; search a folder")
+        if dense_model is not None:
+            raise ConfigError("a service takes no --dense-model; search a folder")
         wanted = None if vector else text or None
         remote = Remote(wanted, _given_vector(text) if vector else None, like)
-        limits = RemoteLimits(settings.k, filter, fields, exact, recall, path)
+        how = to_fusion(fusion, weights)
+        richer = to_feedback(feedback)
+        limits = RemoteLimits(
+            settings.k, filter, fields, exact, recall, path, mode, offset, depth,
+            None if how is None else how.to_json(),
+            None if isinstance(richer, bool) else richer.to_json(),
+        )  # fmt: skip
         search_remote(session(ctx).output, directory, remote, limits, json=json)
         return
     from lsr.index.index import Index
 
-    index = Index.open(directory, encoder=model, verify=settings.verify)
+    index = Index.open(directory, encoder=model, dense=dense_model, verify=settings.verify)
+    fused, richer = to_fusion(fusion, weights), to_feedback(feedback)
+    deep = offset + settings.k if hybrid else depth or offset + settings.k
+    asking = Asking(
+        deep, filter, exact, recall, path, mode, fused, richer, depth if hybrid else None,
+        settings.threads,
+    )  # fmt: skip
     if queries is not None:
-        asking = Asking(settings.k, filter, exact, recall, path, settings.threads)
         _search_many(session(ctx), index, queries, asking, run, tag)
         return
     if like is not None:
-        result = index.more_like(like, k=settings.k, filter=filter)
-        asked = index.own_vector(like)
+        result = index.more_like(like, k=deep, filter=filter)
     else:
-        asked = index.vector(_parsed_vector(text) if vector else text)
-        result = index.search(
-            asked, k=settings.k, filter=filter, exact=exact, recall=recall, path=path
-        )
-    why = [index.explain(asked, hit.id) for hit in result]
+        asked = _parsed_vector(text) if vector else text
+        options = asking._asdict()
+        del options["threads"]  # of one query there is nothing to share out
+        result = index.search(asked, **options)
+    page = result.page(offset, min(offset + settings.k, deep))
+    why = [result.why(hit.rank - 1) for hit in page]
     names = None if fields is None else [name.strip() for name in fields.split(",")]
     _check_fields(index, names)
     if json:
-        answers = [_as_json(hit, reason, names) for hit, reason in zip(result, why, strict=True)]
+        answers = [_as_json(hit, reason, names) for hit, reason in zip(page, why, strict=True)]
         session(ctx).output.json(
             {
                 "query": like or text,
                 "path": result.path,
                 "took_ms": result.took_ms,
+                **({"timings": result.timings} if result.timings else {}),
+                **({"feedback": result.feedback} if result.feedback else {}),
                 "hits": answers,
             }
         )
     else:
-        _show(session(ctx).output, result, why, names or [])
+        _show(session(ctx).output, result, page, why, names or [])
 
 
 def explain(
@@ -145,23 +194,47 @@ def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY")],
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the document.")],
     vector: Vector = False,
+    mode: Mode = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Hits of each leg of --mode hybrid; default 1000.")
+    ] = None,
+    fusion: FusionOption = None,
+    weights: WeightsOption = None,
+    feedback: FeedbackOption = None,
     model: Model = None,
+    dense_model: DenseModel = None,
     json: Json = False,
 ) -> None:
     """Show why a document scored what it did.
 
-    Each shared term has a product of weights; the products sum to the score.
+    Each shared term has a product of weights; the products sum to the score. Of a hybrid search,
+    each leg's score, rank and share of the score are shown, and the terms that feedback added.
     """
     settings = session(ctx).settings()
     from lsr.index.index import Index
 
-    index = Index.open(directory, encoder=model, verify=settings.verify)
-    found = index.explain(_parsed_vector(query) if vector else query, id)
+    index = Index.open(directory, encoder=model, dense=dense_model, verify=settings.verify)
+    found = index.explain(
+        _parsed_vector(query) if vector else query,
+        id,
+        mode=mode,
+        fusion=to_fusion(fusion, weights),
+        feedback=to_feedback(feedback),
+        depth=depth,
+    )
+    if found is None and id in index:
+        raise LsrError(
+            f"no leg finds {id!r} within the depth of the search",
+            hint="give a larger --depth",
+        )
     if found is None:
         raise LsrError(f"{directory} has no document {id!r}")
     output = session(ctx).output
     if json:
         output.json({"query": query, **asdict(found)})
+        return
+    if found.legs:
+        show_legs(output, found.legs, found.score)
         return
     output.table(
         [
@@ -181,9 +254,8 @@ def explain(
 
 def show_hits(output: Output, index: Index, query: str, k: int) -> None:
     """Search for `query` and write the hits as `lsr search` does."""
-    vector = index.vector(query)
-    result = index.search(vector, k=k)
-    _show(output, result, [index.explain(vector, hit.id) for hit in result], [])
+    result = index.search(query, k=k)
+    _show(output, result, result.hits, [result.why(at) for at in range(len(result))], [])
 
 
 def _parsed_vector(text: str) -> SparseVector | dict[str, float]:
@@ -228,32 +300,38 @@ def _check_fields(index: Index, names: Sequence[str] | None) -> None:
 def _show(
     output: Output,
     result: SearchResult,
-    why: Sequence[Explanation | None],
+    page: Sequence[Hit],
+    why: Sequence[Sequence[TermProduct]],
     fields: Sequence[str],
 ) -> None:
-    for hit, reason in zip(result, why, strict=True):
+    for hit, terms in zip(page, why, strict=True):
         title = f"  {output.strong(plain(hit.title))}" if hit.title else ""
         output.data(f"{hit.rank:>3}  {hit.score:8.4f}  {plain(hit.id)}{title}")
         for name in fields:
             if name in hit.fields:
                 output.data(f"     {name}: {plain(str(hit.fields[name]))}")
-        if snippet := _snippet(hit, reason):
+        if snippet := _snippet(hit, terms):
             output.data(f"     {snippet}")
-        if reason is not None and reason.terms:
+        if terms:
             shown = ", ".join(
-                f"{plain(term.token)} {term.product:.2f}" for term in reason.terms[:_TERMS_SHOWN]
+                f"{plain(term.token)} {term.product:.2f}" for term in terms[:_TERMS_SHOWN]
             )
-            more = len(reason.terms) - _TERMS_SHOWN
+            more = len(terms) - _TERMS_SHOWN
             output.data(f"     matched: {shown}" + (f" and {more} more" if more > 0 else ""))
-    if not result.hits:
-        output.note("no document matches")
+        if len(hit.legs) > 1:
+            output.data(f"     {leg_line(hit.legs)}")
+    for leg, added in result.feedback.items():
+        if added:
+            output.data(f"feedback added to {leg}: {plain(added_line(added))}")
+    if not page:
+        output.note("no document matches" if not len(result) else "the page is empty")
     output.detail(f"{len(result)} hits in {result.took_ms:.1f} ms, by way of {result.path}")
 
 
-def _snippet(hit: Hit, reason: Explanation | None) -> str:
+def _snippet(hit: Hit, terms: Sequence[TermProduct]) -> str:
     from lsr.snippet import make_snippet, render
 
-    tokens = {term.token: term.product for term in reason.terms} if reason else {}
+    tokens = {term.token: term.product for term in terms}
     text = hit.passage.text if hit.passage else hit.text
     # Neutralised before it is marked: one character for one, so that the marks stay right.
     snippet = make_snippet(plain(text), tokens)
@@ -262,17 +340,17 @@ def _snippet(hit: Hit, reason: Explanation | None) -> str:
 
 
 def _as_json(
-    hit: Hit, reason: Explanation | None, fields: Sequence[str] | None
+    hit: Hit, terms: Sequence[TermProduct], fields: Sequence[str] | None
 ) -> dict[str, object]:
     from lsr.snippet import make_snippet
 
-    terms = reason.terms if reason else ()
     text = hit.passage.text if hit.passage else hit.text
     snippet = make_snippet(text, {term.token: term.product for term in terms})
     chosen = hit.fields if fields is None else {n: hit.fields.get(n) for n in fields}
     return {
         "rank": hit.rank,
         "score": hit.score,
+        "legs": {name: found._asdict() for name, found in hit.legs.items()},
         "id": hit.id,
         "title": hit.title,
         "fields": dict(chosen),

@@ -100,7 +100,7 @@ class DenseModelEncoder:
     def __init__(self, name: str, folder: DenseFolder, *, threads: int) -> None:
         self.name = name
         self.folder = folder
-        self.fingerprint = _fingerprint(folder)
+        self.fingerprint = fingerprint(folder)
         self._threads = threads
         self._network = DenseNetwork(folder)
         self.dim = self._network.dim
@@ -167,7 +167,7 @@ class DenseModelEncoder:
         }
 
 
-def _fingerprint(folder: DenseFolder) -> str:
+def fingerprint(folder: DenseFolder) -> str:
     """Return a hash of weights, tokenizer and settings, 32 hexadecimal digits."""
     digest = xxhash.xxh3_128()
     projections = [part for part in folder.after if isinstance(part, Projection)]

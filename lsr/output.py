@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +74,24 @@ def size(bytes_: float) -> str:
             return f"{bytes_:.0f} {unit}" if unit == "bytes" else f"{bytes_:.1f} {unit}"
         bytes_ /= 1000
     return f"{bytes_:.1f} TB"
+
+
+def counted(progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Return a function that takes how many were just done and tells how many there are.
+
+    >>> told = []
+    >>> tell = counted(told.append)
+    >>> tell(2), tell(3), told
+    (None, None, [2, 5])
+    """
+    done = 0
+
+    def tell(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(done)
+
+    return tell
 
 
 def duration(seconds: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from lsr.errors import ConfigError
-from lsr.types import Span
+from lsr.types import Document, Span
 
 Length = Callable[[str], int]
 
@@ -93,6 +93,23 @@ class _Piece(NamedTuple):
     start: int
     end: int
     length: int
+
+
+def texts_to_encode(
+    documents: Sequence[Document], spans: Sequence[Sequence[Span]] | None
+) -> list[str]:
+    """Return what an encoder sees: full texts, or the title before each passage.
+
+    >>> texts_to_encode([Document("a", title="Cats", text="Purr. Eat.")], [[Span(0, 5)]])
+    ['Cats Purr.']
+    """
+    if spans is None:
+        return [document.full_text() for document in documents]
+    return [
+        f"{document.title} {document.text[span.start : span.end]}".strip()
+        for document, parts in zip(documents, spans, strict=True)
+        for span in parts
+    ]
 
 
 def count_words(text: str) -> int:

@@ -54,9 +54,30 @@ class Passage:
     text: str
 
 
+class LegScore(NamedTuple):
+    """What one leg made of a document: its score, and its rank among that leg's hits, from 1.
+
+    The rank is None where the leg did not find the document among the best, but scored it.
+    """
+
+    score: float
+    rank: int | None
+
+
+class AddedTerm(NamedTuple):
+    """A term that feedback gave to a query: its weight there, and what it had as it was asked."""
+
+    token: str
+    weight: float
+    before: float
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer: a document with its rank (from 1), its score and where it matched."""
+    """One answer: a document with its rank (from 1), its score and where it matched.
+
+    `legs` has the score and the rank that each leg of the search gave it, by the leg's name.
+    """
 
     id: str
     rank: int
@@ -65,6 +86,7 @@ class Hit:
     text: str = ""
     fields: Mapping[str, FieldValue] = field(default_factory=dict)
     passage: Passage | None = None
+    legs: Mapping[str, LegScore] = field(default_factory=dict)
 
 
 class SearchStats(NamedTuple):
@@ -91,13 +113,15 @@ class SearchResult(Sequence[Hit]):
     `ids` and `scores` cost little; `hits`, and the result as a sequence, read the documents when
     first touched. `path` names the way through the index that ran: `exact` (rank-safe),
     `accumulate` and `blocks` (approximate), `scan` (the few documents a filter left, one by one)
-    or `empty` (nothing to score). `took_ms` is the time it took, `stats` what was done.
+    or `empty` (nothing to score); `flat` and `lists` are the dense leg's. A search over several
+    legs has its mode for a path. `took_ms` is the time it took, `stats` what was done, `timings`
+    the milliseconds of each step and `feedback` the terms it added, for each leg, where known.
 
     >>> SearchResult((Hit("d1", 1, 2.0),), "scan")[0].id
     'd1'
     """
 
-    __slots__ = ("_found", "_hits", "path", "stats", "took_ms")
+    __slots__ = ("_found", "_hits", "feedback", "path", "stats", "timings", "took_ms")
 
     def __init__(
         self,
@@ -105,12 +129,17 @@ class SearchResult(Sequence[Hit]):
         path: str,
         took_ms: float = 0.0,
         stats: SearchStats | None = None,
+        *,
+        timings: Mapping[str, float] | None = None,
+        feedback: Mapping[str, tuple[AddedTerm, ...]] | None = None,
     ) -> None:
         self._found = None if isinstance(found, tuple) else found
         self._hits = found if isinstance(found, tuple) else None
         self.path = path
         self.took_ms = took_ms
         self.stats = stats or SearchStats()
+        self.timings = timings or {}
+        self.feedback = feedback or {}
 
     @property
     def hits(self) -> tuple[Hit, ...]:
@@ -182,10 +211,30 @@ class TermProduct:
 
 
 @dataclass(frozen=True, slots=True)
+class LegExplanation:
+    """What one leg of a search made of a document.
+
+    `score` and `rank` are None where the leg did not score or find it; `share` is what the leg
+    adds to the fused score, None where a function fuses. `added` are the terms of feedback.
+    """
+
+    score: float | None
+    rank: int | None
+    share: float | None
+    terms: tuple[TermProduct, ...]
+    added: tuple[AddedTerm, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a document scored what it did: the products sum to `score`, largest first."""
+    """Why a document scored what it did: the products sum to `score`, largest first.
+
+    Of a search over several legs, `terms` is empty and `legs` has what each made of it: their
+    shares sum to `score`.
+    """
 
     id: str
     score: float
     terms: tuple[TermProduct, ...]
     passage: Passage | None = None
+    legs: Mapping[str, LegExplanation] = field(default_factory=dict)

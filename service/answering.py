@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from pydantic_core import to_json
 
+from lsr.index.hybrid import DEPTH
 from lsr.sparse import SparseVector
 
 from .bodies import JSON_BYTES, Receive, need_json, read_body
 from .exchange import Exchange
 from .lanes import Job
 from .schemas import SearchRequest
-from .searching import check_search, run_search
+from .searching import check_search, run_search, text_to_encode
 from .shelf import Served
 from .state import State, deadline_in
 
@@ -36,17 +37,21 @@ async def search_one(
     exchange.notes["index"] = served.name
     deadline = deadline_of(asked.timeout_ms, state)
 
+    deep = min(DEPTH, state.settings.max_depth)
+
     def work(vector: SparseVector | None) -> tuple[bytes, str, int]:
-        found = run_search(served, asked, vector, exchange.timings, exchange.request_id, deadline)
+        timings, request_id = exchange.timings, exchange.request_id
+        found = run_search(served, asked, vector, timings, request_id, deadline, deep)
         return to_json(found), found["path"], len(found["hits"])
 
-    job = Job(work, exchange.timings, served, asked.query or None, deadline)
+    mode = asked.mode or served.default_mode
+    job = Job(work, exchange.timings, served, text_to_encode(served, asked), deadline)
     content: bytes
     content, path, hits = await state.lanes.run(job)
     exchange.notes["hits"] = hits
     for stage, spent in exchange.timings.stages.items():
-        state.metrics.stage(stage, asked.mode, spent / 1e3)
-    state.metrics.searched(served.name, asked.mode, path)
+        state.metrics.stage(stage, mode, spent / 1e3)
+    state.metrics.searched(served.name, mode, path)
     return content
 
 

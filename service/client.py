@@ -32,6 +32,7 @@ from .schemas import (
     IndexList,
     IndexSummary,
     LineResult,
+    Mode,
     ProblemDetails,
     SearchResponse,
     WriteResponse,
@@ -127,6 +128,10 @@ class Client:
         exact: bool = False,
         recall: float | None = None,
         path: str | None = None,
+        mode: Mode | None = None,
+        fusion: Mapping[str, Any] | None = None,
+        feedback: Mapping[str, Any] | None = None,
+        dense: Sequence[float] | None = None,
         timeout_ms: int | None = None,
     ) -> SearchResponse:
         """Return the hits of a search, best first; of query, vector and like give one."""
@@ -134,6 +139,7 @@ class Client:
             "query": query, "vector": vector, "like": like, "limit": limit, "offset": offset,
             "depth": depth, "filter": filter, "fields": fields, "highlight": highlight,
             "explain": explain, "exact": exact, "recall": recall, "path": path,
+            "mode": mode, "fusion": fusion, "feedback": feedback, "dense": dense,
             "timeout_ms": timeout_ms,
         }  # fmt: skip
         body = {name: value for name, value in asked.items() if value is not None}
@@ -144,9 +150,20 @@ class Client:
         body = {"searches": [dict(one) for one in searches]}
         return self._post(f"{_path(index)}/search:batch", body, BatchResponse)
 
-    def explain(self, index: str, query: str, id: str) -> ExplainResponse:
+    def explain(
+        self,
+        index: str,
+        query: str,
+        id: str,
+        *,
+        mode: Mode | None = None,
+        fusion: Mapping[str, Any] | None = None,
+        feedback: Mapping[str, Any] | None = None,
+    ) -> ExplainResponse:
         """Return why a document has its score for a query."""
-        return self._post(f"{_path(index)}/explain", {"query": query, "id": id}, ExplainResponse)
+        asked = {"query": query, "id": id, "mode": mode, "fusion": fusion, "feedback": feedback}
+        body = {name: value for name, value in asked.items() if value is not None}
+        return self._post(f"{_path(index)}/explain", body, ExplainResponse)
 
     def encode(
         self, texts: Sequence[str], *, index: str | None = None, side: str = "query"

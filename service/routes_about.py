@@ -97,6 +97,7 @@ def _summary(served: Served) -> dict[str, object]:
     return {
         "name": served.name,
         "n_documents": len(served.index),
+        "legs": list(served.index.legs),
         "generation": served.index.generation,
         "encoder": served.encoder_shown,
     }

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
+from lsr.index.hybrid import DEPTH
+
 from .answering import answer_search, deadline_of, read_json, search_one
 from .exchange import Exchange
 from .lanes import Job
@@ -31,6 +33,7 @@ from .searching import (
     out_of_time,
     run_explain,
     run_search,
+    text_to_encode,
 )
 from .shelf import Served
 from .state import State
@@ -59,7 +62,7 @@ async def search_by_url(
     """Find the documents of an index that match best: the same, for links and curl."""
     state: State = request.app.state.lsr
     served = state.shelf[name]
-    asked = SearchRequest.model_validate(params.model_dump())
+    asked = params.request()
     content = await search_one(state, request.scope["exchange"], served, asked)
     return Response(content, media_type=JSON)
 
@@ -79,7 +82,8 @@ async def search_batch(request: Request, name: str) -> Response:
         check_search(one, state.settings)
     exchange = _begin(request, "search:batch", served)
     deadline = deadline_of(asked.timeout_ms, state)
-    texts = [one.query for one in asked.searches if one.query]
+    texts = [text for one in asked.searches if (text := text_to_encode(served, one))]
+    deep = min(DEPTH, state.settings.max_depth)
 
     def work(_: Any) -> bytes:
         started = time.perf_counter()
@@ -88,9 +92,9 @@ async def search_batch(request: Request, name: str) -> Response:
         for at, one in enumerate(asked.searches):
             if time.monotonic() > deadline:
                 raise out_of_time()
-            vector = known.get(one.query or "")
+            vector = known.get(one.query or "") if text_to_encode(served, one) else None
             query_id = f"{exchange.request_id}-{at}"
-            results.append(run_search(served, one, vector, Timings(), query_id, deadline))
+            results.append(run_search(served, one, vector, Timings(), query_id, deadline, deep))
         took = (time.perf_counter() - started) * 1e3
         return to_json({"took_ms": round(took, 3), "results": results})
 
@@ -111,11 +115,12 @@ async def explain(request: Request, name: str) -> Response:
     asked = ExplainRequest.model_validate_json(await _json_body(request, state))
     check_explain(asked, state.settings)
     exchange = _begin(request, "explain", served)
+    deep = min(DEPTH, state.settings.max_depth)
     job = Job(
-        lambda vector: to_json(run_explain(served, asked, vector)),
+        lambda vector: to_json(run_explain(served, asked, vector, deep)),
         exchange.timings,
         served,
-        asked.query or None,
+        text_to_encode(served, asked),
         deadline_of(None, state),
     )
     return Response(await state.lanes.run(job), media_type=JSON)

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: The ways to search. BM25, dense and hybrid will join; a hit has room for several legs already.
-Mode = Literal["sparse"]
+#: The legs to rank by; hybrid fuses all legs of an index.
+Mode = Literal["sparse", "bm25", "dense", "hybrid"]
+FusionMethod = Literal["rrf", "minmax", "zscore", "dbsf"]
+When = Literal["pre", "post", "both"]
 Commit = Literal["auto", "wait", "force"]
 Action = Literal["upsert", "create", "delete"]
 
@@ -35,6 +37,36 @@ class IndexedVector(Closed):
     values: list[Weight]
 
 
+class FusionAsked(Closed):
+    """How a hybrid search makes one ranking of those of its legs."""
+
+    method: FusionMethod = "rrf"
+    weights: dict[Mode, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict, max_length=4, description="By leg; 1 where none is given."
+    )
+    k: float = Field(default=60, ge=0, le=1_000_000, description="The constant of rrf.")
+    missing: Literal["zero", "min", "rescore"] | None = Field(
+        default=None,
+        description="What a document gets from a leg that did not find it: nothing, what the last "
+        "hit has, or its true score. Default zero; min with zscore.",
+    )
+
+
+class FeedbackAsked(Closed):
+    """Makes the query richer by the best documents that it finds."""
+
+    docs: int = Field(default=3, ge=1, le=100)
+    terms: int = Field(default=20, ge=1, le=1000)
+    alpha: float = Field(default=0.6, ge=0, le=1, description="Share of the query as asked.")
+    when: When = Field(
+        default="both", description="Of hybrid: fuse before feedback, after it, or both."
+    )
+    legs: list[Literal["sparse", "bm25", "dense"]] | None = Field(
+        default=None, min_length=1, max_length=3, description="Default dense, or all without it."
+    )
+    dense: Literal["rocchio", "average"] = "rocchio"
+
+
 class Asked(Closed):
     """What is looked for: a text, a vector or a document to find neighbours of; one of them."""
 
@@ -43,13 +75,22 @@ class Asked(Closed):
         default=None,
         description="Sparse vector: indices and values, or {token: weight}, or {term id: weight}.",
     )
+    dense: list[Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="Vector for the dense leg, which then does not read the text.",
+    )
+    mode: Mode | None = Field(
+        default=None, description="Leg to rank by, or hybrid; default sparse, or the first leg."
+    )
+    fusion: FusionAsked | None = Field(default=None, description="Of mode hybrid.")
+    feedback: FeedbackAsked | None = Field(default=None, description="Off unless asked for.")
 
 
 class SearchRequest(Asked):
     """A search. Of `query`, `vector` and `like` exactly one is given."""
 
     like: DocumentId | None = Field(default=None, description="Id of a document to find like.")
-    mode: Mode = Field(default="sparse", description="Only sparse; other legs are not built yet.")
     limit: int = Field(default=10, ge=1, le=1_000_000, description="Hits on this page.")
     offset: int = Field(default=0, ge=0, le=1_000_000, description="Hits before this page.")
     depth: int | None = Field(
@@ -57,7 +98,8 @@ class SearchRequest(Asked):
         ge=1,
         le=1_000_000,
         description="Hits that are found before a page of them is cut; default offset + limit. "
-        "Pages of one depth fit together, approximate or not.",
+        "Pages of one depth fit together, approximate or not. Of mode hybrid, the hits of each "
+        "leg; default 1000, or the most that the service gives.",
     )
     filter: str | dict[str, Any] | None = Field(
         default=None, description='Only documents such as `year >= 2020 and lang = "en"`.'
@@ -90,6 +132,7 @@ class ExplainRequest(Asked):
     """Why a document has its score. Of `query` and `vector` exactly one is given."""
 
     id: DocumentId
+    depth: int | None = Field(default=None, ge=1, le=1_000_000, description="Of mode hybrid.")
 
 
 class EncodeRequest(Closed):
@@ -127,8 +170,29 @@ class PassageFound(Open):
     text: str
 
 
+class Added(Open):
+    """A term that feedback gave to a query, its weight there, and what it had before."""
+
+    token: str
+    weight: float
+    before: float
+
+
+class LegFound(Open):
+    """What a leg made of a document; `share` is what it adds to the score."""
+
+    score: float | None = None
+    rank: int | None = None
+    share: float | None = None
+    terms: list[Term]
+    added: list[Added]
+
+
 class HitFound(Open):
-    """A document that was found; `scores` and `ranks` by leg."""
+    """A document that was found; `scores` and `ranks` by leg.
+
+    A leg that scored the document and did not find it has a score and no rank.
+    """
 
     id: str
     rank: int
@@ -162,6 +226,7 @@ class SearchResponse(Open):
     params: dict[str, Any]
     hits: list[HitFound]
     warnings: list[str]
+    feedback: dict[str, list[Added]] = Field(default_factory=dict)
 
 
 class BatchResponse(Open):
@@ -172,13 +237,17 @@ class BatchResponse(Open):
 
 
 class ExplainResponse(Open):
-    """The terms that query and document share, largest product first; they sum to the score."""
+    """The terms that query and document share, largest product first; they sum to the score.
+
+    Of mode hybrid, and with feedback, `legs` has what each leg made of the document.
+    """
 
     id: str
     score: float
     scores: dict[str, float]
     terms: list[Term]
     passage: PassageFound | None = None
+    legs: dict[str, LegFound] = Field(default_factory=dict)
 
 
 class EncodedVector(Open):
@@ -237,6 +306,7 @@ class IndexSummary(Open):
     n_documents: int
     generation: int
     encoder: str | None
+    legs: list[str] = Field(default_factory=list)
 
 
 class IndexList(Open):

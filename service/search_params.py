@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .schemas import Mode
+from .schemas import FusionMethod, Mode, SearchRequest, When
 
 
 class SearchParams(BaseModel):
@@ -16,7 +16,9 @@ class SearchParams(BaseModel):
 
     query: str | None = None
     like: str | None = Field(default=None, min_length=1, max_length=512)
-    mode: Mode = "sparse"
+    mode: Mode | None = None
+    fusion: FusionMethod | None = None
+    feedback: When | None = None
     limit: int = Field(default=10, ge=1, le=1_000_000)
     offset: int = Field(default=0, ge=0, le=1_000_000)
     depth: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -28,3 +30,12 @@ class SearchParams(BaseModel):
     recall: float | None = Field(default=None, gt=0, le=1)
     path: Literal["exact", "accumulate", "blocks"] | None = None
     timeout_ms: int | None = Field(default=None, ge=1, le=3_600_000)
+
+    def request(self) -> SearchRequest:
+        """Return the same as the body of a search; fusion and feedback have their defaults."""
+        body = self.model_dump()
+        if self.fusion is not None:
+            body["fusion"] = {"method": self.fusion}
+        if self.feedback is not None:
+            body["feedback"] = {"when": self.feedback}
+        return SearchRequest.model_validate(body)

@@ -11,18 +11,21 @@ from typing import Any
 
 from lsr.config import ServeSettings
 from lsr.errors import DataError
+from lsr.index.feedback import Feedback
+from lsr.index.fusion import Fusion
+from lsr.index.hybrid import DEPTH
 from lsr.index.query import Query
 from lsr.snippet import make_snippet
 from lsr.sparse import SparseVector, SparseVectors
 from lsr.types import Hit, Passage, SearchResult, TermProduct
 
 from .problems import Problem
-from .schemas import Asked, ExplainRequest, IndexedVector, SearchRequest
+from .schemas import Asked, ExplainRequest, FeedbackAsked, FusionAsked, IndexedVector, SearchRequest
 from .shelf import Served
 
 #: Terms of a query may lie outside an index's vocabulary; search leaves them out.
 _ANY_VOCABULARY = 2**32 - 1
-_LEG = "sparse"
+_SPARSE, _DENSE, _HYBRID = "sparse", "dense", "hybrid"
 #: Hits with reasons are made in Python; the deadline is looked at after so many.
 _LOOK_EVERY = 16
 
@@ -46,6 +49,17 @@ def check_search(request: SearchRequest, settings: ServeSettings) -> None:
     """Raise Problem where a request asks for more than this service gives."""
     _one_of(request, ("query", "vector", "like"))
     _check_asked(request, settings)
+    others = (request.mode not in (None, _SPARSE), request.feedback, request.dense)
+    if request.like is not None and any(others):
+        raise _too_much("like", "like is about the sparse leg, alone and without feedback")
+    if request.mode != _HYBRID and request.fusion is not None:
+        raise _too_much("fusion", "fusion is an option of mode hybrid")
+    if request.mode == _HYBRID and request.offset + request.limit > _depth(request, settings):
+        raise _too_much(
+            "depth",
+            f"offset + limit is {request.offset + request.limit}, but depth is "
+            f"{_depth(request, settings)}",
+        )
     for name, most in (("limit", settings.max_limit), ("depth", settings.max_depth)):
         value = getattr(request, name)
         if value is not None and value > most:
@@ -97,15 +111,20 @@ def run_search(
     timings: Timings,
     query_id: str,
     deadline: float = math.inf,
+    most_depth: int = DEPTH,
 ) -> dict[str, Any]:
-    """Return the answer to a search; `vector` is that of its text when it is encoded already."""
+    """Return the answer to a search; `vector` is that of its text when it is encoded already.
+
+    `most_depth` is how deep the legs of a hybrid search go that does not say.
+    """
     started = time.perf_counter()
     index = served.index
     generation = index.generation
+    mode = request.mode or served.default_mode
     depth = request.depth or request.offset + request.limit
     if request.like is not None:
         result = index.more_like(request.like, k=depth, filter=request.filter)
-    else:
+    elif mode == _SPARSE and request.feedback is None:
         result = index.search(
             query_of(request) if vector is None else vector,
             k=depth,
@@ -113,10 +132,29 @@ def run_search(
             exact=request.exact,
             recall=request.recall,
             path=request.path,
+            mode=_SPARSE,
+        )
+    else:
+        if mode == _HYBRID:
+            depth = request.offset + request.limit
+        result = index.search(
+            query_of(request),
+            k=depth,
+            filter=request.filter,
+            exact=request.exact,
+            recall=request.recall,
+            path=request.path,
+            mode=mode,
+            fusion=fusion_of(request.fusion),
+            feedback=feedback_of(request.feedback),
+            depth=(request.depth or most_depth) if mode == _HYBRID else None,
+            given=_given(request, mode, vector),
         )
     found = len(result)
     searched = time.perf_counter()
-    timings.add(_LEG, searched - started)
+    steps = result.timings or {mode: (searched - started) * 1e3}
+    for step, spent in steps.items():
+        timings.add(step, spent / 1e3)
     hits = _hits(result, request, deadline)
     timings.add("fetch", time.perf_counter() - searched)
     return {
@@ -127,34 +165,115 @@ def run_search(
         "path": result.path,
         "total": {"value": found, "relation": "eq" if found < depth else "gte"},
         "params": {
-            "mode": request.mode,
+            "mode": mode,
             "limit": request.limit,
             "offset": request.offset,
-            "depth": depth,
+            "depth": (request.depth or most_depth) if mode == _HYBRID else depth,
             "filter": request.filter,
             "exact": request.exact or request.like is not None,
             "recall": request.recall,
+            **_params(request, mode),
         },
         "hits": hits,
         "warnings": _warnings(request, depth),
+        "feedback": {
+            leg: [term._asdict() for term in terms] for leg, terms in result.feedback.items()
+        },
     }
 
 
 def run_explain(
-    served: Served, request: ExplainRequest, vector: SparseVector | None
+    served: Served,
+    request: ExplainRequest,
+    vector: SparseVector | None,
+    most_depth: int = DEPTH,
 ) -> dict[str, Any]:
     """Return why a document scores what it does. Raises Problem 404 if there is none."""
-    query = query_of(request) if vector is None else vector
-    found = served.index.explain(query, request.id)
+    mode = request.mode or served.default_mode
+    hybrid = mode == _HYBRID
+    found = served.index.explain(
+        query_of(request),
+        request.id,
+        mode=mode,
+        fusion=fusion_of(request.fusion),
+        feedback=feedback_of(request.feedback),
+        depth=(request.depth or most_depth) if hybrid else None,
+        given=_given(request, mode, vector),
+    )
+    if found is None and request.id in served.index:
+        raise Problem(
+            404,
+            f"no leg finds document {request.id[:100]!r} within the depth of the search",
+            hint="give a larger depth",
+        )
     if found is None:
         raise Problem(404, f"index {served.name!r} has no document {request.id[:100]!r}")
+    legs = {
+        name: {
+            "score": None if leg.score is None else _number(leg.score),
+            "rank": leg.rank,
+            "share": leg.share,
+            "terms": _terms(leg.terms),
+            "added": [term._asdict() for term in leg.added],
+        }
+        for name, leg in found.legs.items()
+    }
+    scores = {name: leg["score"] for name, leg in legs.items() if leg["score"] is not None}
     return {
         "id": found.id,
         "score": _number(found.score),
-        "scores": {_LEG: _number(found.score)},
+        "scores": scores or {mode: _number(found.score)},
         "terms": _terms(found.terms),
         "passage": _passage(found.passage),
+        "legs": legs,
     }
+
+
+def text_to_encode(served: Served, asked: Asked) -> str | None:
+    """Return the text that the sparse encoder has to read for a request, None for none."""
+    mode = asked.mode or served.default_mode
+    reads = mode == _SPARSE or (mode == _HYBRID and _SPARSE in served.index.legs)
+    return (asked.query or None) if reads and served.encoder_name is not None else None
+
+
+def fusion_of(asked: FusionAsked | None) -> Fusion | None:
+    """Return the fusion that a request asks for."""
+    if asked is None:
+        return None
+    weights = {str(leg): weight for leg, weight in asked.weights.items()}
+    return Fusion(asked.method, weights, asked.k, asked.missing)
+
+
+def feedback_of(asked: FeedbackAsked | None) -> Feedback | bool:
+    """Return the feedback that a request asks for, false for none."""
+    if asked is None:
+        return False
+    legs = None if asked.legs is None else tuple(asked.legs)
+    return Feedback(asked.docs, asked.terms, asked.alpha, asked.when, legs, asked.dense)
+
+
+def _given(request: Asked, mode: str, vector: SparseVector | None) -> dict[str, Any] | None:
+    """Return the queries of single legs: what was encoded already, and a dense vector."""
+    given: dict[str, Any] = {}
+    if vector is not None and mode in (_SPARSE, _HYBRID):
+        given[_SPARSE] = vector
+    if request.dense is not None:
+        given[_DENSE] = request.dense
+    return given or None
+
+
+def _params(request: SearchRequest, mode: str) -> dict[str, Any]:
+    """Return what a search over several legs was made with."""
+    params: dict[str, Any] = {}
+    if mode == _HYBRID:
+        params["fusion"] = (fusion_of(request.fusion) or Fusion()).to_json()
+    if request.feedback is not None:
+        params["feedback"] = request.feedback.model_dump()
+    return params
+
+
+def _depth(request: SearchRequest, settings: ServeSettings) -> int:
+    return request.depth or min(DEPTH, settings.max_depth)
 
 
 def shown_fields(fields: Mapping[str, Any], wanted: set[str] | None = None) -> dict[str, Any]:
@@ -180,8 +299,8 @@ def _hits(result: SearchResult, request: SearchRequest, deadline: float) -> list
             "id": hit.id,
             "rank": hit.rank,
             "score": score,
-            "scores": {_LEG: score},
-            "ranks": {_LEG: hit.rank},
+            "scores": {name: _number(leg.score) for name, leg in hit.legs.items()},
+            "ranks": {name: leg.rank for name, leg in hit.legs.items() if leg.rank is not None},
             "fields": shown_fields(hit.fields, wanted) if hit.fields else {},
         }
         if wanted is None or "title" in wanted:

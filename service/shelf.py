@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from lsr.encoder import Encoder
 from lsr.errors import LsrError
@@ -40,6 +41,12 @@ class Served:
         return self.index.settings.encoder_name
 
     @property
+    def default_mode(self) -> str:
+        """The leg that a search ranks by when it names none: `sparse`, or the first."""
+        legs = self.index.legs
+        return "sparse" if "sparse" in legs else legs[0]
+
+    @property
     def encoder_shown(self) -> str | None:
         """What the service tells of the encoder's name: not where in the file system it is."""
         name = self.encoder_name
@@ -47,11 +54,19 @@ class Served:
 
     def warm(self) -> None:
         """Load the encoder, and read what the first search would have to wait for."""
-        if self.encoder_name is None:
-            self.index.search({0: 1.0}, k=1)
-            return
-        result = self.index.search("warm up", k=1)
-        self.index.token(0)
+        for leg in self.index.legs:
+            self._warm(leg)
+        if self.encoder_name is not None:
+            self.index.token(0)
+
+    def _warm(self, leg: str) -> None:
+        query: Any = "warm up"
+        if leg == "sparse" and self.encoder_name is None:
+            query = {0: 1.0}
+        elif leg == "dense":
+            settings = self.index.settings.legs[leg]
+            query = query if settings["model"] is not None else [1.0] * settings["dim"]
+        result = self.index.search(query, k=1, mode=leg)
         if len(result):
             result.why(0)
 

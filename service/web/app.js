@@ -14,7 +14,7 @@ const OPERATORS = {
 
 const byId = (id) => document.getElementById(id);
 const parts = Object.fromEntries(
-  ["form", "query", "index", "mode", "filter", "builder", "field", "operator", "value", "add",
+  ["form", "query", "index", "ranking", "by", "mode", "filter", "builder", "field", "operator", "value", "add",
     "unlock", "key", "status", "problem", "results", "pages", "previous", "page", "next", "hit",
   ].map((id) => [id, byId(id)]));
 
@@ -58,8 +58,8 @@ const address = () => `v1/indexes/${encodeURIComponent(parts.index.value)}`;
 
 function state() {
   return {
-    q: parts.query.value.trim(), index: parts.index.value, mode: parts.mode.value,
-    filter: parts.filter.value.trim(), page: page ? String(page + 1) : "",
+    q: parts.query.value.trim(), index: parts.index.value, by: parts.by.value,
+    mode: parts.mode.value, filter: parts.filter.value.trim(), page: page ? String(page + 1) : "",
   };
 }
 
@@ -75,10 +75,19 @@ function recall() {
   parts.query.value = given.get("q") || "";
   parts.filter.value = given.get("filter") || "";
   parts.mode.value = given.get("mode") || "";
+  parts.by.value = given.get("by") || ""; // describe() looks again when it has the choices
   if ([...parts.index.options].some((option) => option.value === given.get("index"))) {
     parts.index.value = given.get("index");
   }
   page = Math.min(DEPTH / PAGE, Math.max(1, parseInt(given.get("page"), 10) || 1)) - 1;
+}
+
+function offerLegs(legs) {
+  const offered = legs.length > 1 ? ["", "hybrid", ...legs] : [""];
+  const chosen = parts.by.value || new URLSearchParams(location.search).get("by") || "";
+  parts.by.replaceChildren(...offered.map((leg) => new Option(leg || "default", leg)));
+  parts.by.value = offered.includes(chosen) ? chosen : "";
+  parts.ranking.hidden = legs.length < 2;
 }
 
 function tell(text, busy = false) {
@@ -115,8 +124,11 @@ async function search(typed = false) {
   parts.results.setAttribute("aria-busy", "true");
   const body = { query: now.q, limit: PAGE, offset: page * PAGE, depth: DEPTH, highlight: true };
   if (now.filter) body.filter = now.filter;
+  if (now.by) body.mode = now.by;
   if (now.mode === "exact") body.exact = true;
-  if (now.mode === "fast") body.recall = 0.95;
+  if (now.mode === "fast" && (!now.by || now.by === "sparse" || now.by === "hybrid")) {
+    body.recall = 0.95;
+  }
   const started = performance.now();
   try {
     const found = await ask(`${address()}/search`, body, turn.signal);
@@ -192,8 +204,13 @@ async function toggle(hit, button, panel) {
   if (!opens || panel.childElementCount) return;
   panel.textContent = "Looking…";
   try {
-    const why = await ask(`${address()}/explain`, { query: shown.q, id: hit.id });
-    panel.replaceChildren(legs(hit), terms(why));
+    const asked = { query: shown.q, id: hit.id };
+    if (shown.by) asked.mode = shown.by;
+    if (shown.by === "hybrid") asked.depth = DEPTH;
+    const why = await ask(`${address()}/explain`, asked);
+    const byLeg = Object.entries(why.legs || {}).filter(([, leg]) => leg.terms.length);
+    panel.replaceChildren(legs(hit), ...(byLeg.length
+      ? byLeg.map(([leg, found]) => terms(found, leg)) : [terms(why)]));
   } catch (error) {
     panel.textContent = error.message;
   }
@@ -219,14 +236,14 @@ function table(caption, heads, rows) {
 function legs(hit) {
   const rows = Object.keys(hit.scores).map((leg) => {
     const row = make("tr");
-    row.append(make("td", leg), make("td", `${hit.ranks[leg]}`, "number"),
+    row.append(make("td", leg), make("td", `${hit.ranks[leg] ?? "–"}`, "number"),
       make("td", hit.scores[leg].toFixed(4), "number"));
     return row;
   });
   return table("Rank and score by leg", [["leg"], ["rank", "number"], ["score", "number"]], rows);
 }
 
-function terms(why) {
+function terms(why, leg) {
   const most = Math.max(...why.terms.map((term) => term.product), 1e-9);
   const rows = why.terms.map((term) => {
     const row = make("tr");
@@ -240,7 +257,7 @@ function terms(why) {
       make("td", `${term.query.toFixed(2)} × ${term.document.toFixed(2)}`, "number wide"));
     return row;
   });
-  const caption = `${why.terms.length} shared terms give ${why.score.toFixed(4)}`
+  const caption = `${leg ? `${leg}: ` : ""}${why.terms.length} shared terms give ${why.score.toFixed(4)}`
     + (why.passage ? `, by passage ${why.passage.number + 1}` : "");
   return table(caption, [["term"], ["share"], ["product", "number"],
     ["query × document", "number wide"]], rows);
@@ -259,6 +276,7 @@ async function describe() {
   if (!parts.index.value) return;
   const found = await ask(address());
   fields = found.fields;
+  offerLegs(found.legs || []);
   parts.field.replaceChildren(...Object.keys(fields).map((name) => new Option(name, name)));
   parts.builder.hidden = Object.keys(fields).length === 0;
   offerOperators();
@@ -345,6 +363,7 @@ function later() {
 
 parts.query.addEventListener("input", later);
 parts.filter.addEventListener("input", later);
+parts.by.addEventListener("change", () => { page = 0; search(); });
 parts.mode.addEventListener("change", () => { page = 0; search(); });
 parts.index.addEventListener("change", () => {
   page = 0;

@@ -25,6 +25,7 @@ store_cases = _load("store_cases")
 shelf_cases = _load("shelf_cases")
 leg_cases = _load("leg_cases")
 block_cases = _load("block_cases")
+dense_cases = _load("dense_cases")
 
 
 @pytest.fixture

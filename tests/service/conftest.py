@@ -90,6 +90,11 @@ def client_for() -> Callable[..., AbstractContextManager[TestClient]]:
     return client_of
 
 
+@pytest.fixture(scope="module")
+def client_of_module() -> Callable[..., AbstractContextManager[TestClient]]:
+    return client_of
+
+
 @pytest.fixture(scope="session")
 def service(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service of one index, `shop`, to which tests may write."""

@@ -136,7 +136,13 @@ def test_a_document_is_returned_by_its_id(api: TestClient) -> None:
 
 def test_indexes_are_described(api: TestClient, shop: Path) -> None:
     (one,) = api.get("/v1/indexes").json()["indexes"]
-    assert one == {"name": "shop", "n_documents": 40, "generation": 1, "encoder": "bundled"}
+    assert one == {
+        "name": "shop",
+        "n_documents": 40,
+        "generation": 1,
+        "encoder": "bundled",
+        "legs": ["sparse"],
+    }
     found = api.get("/v1/indexes/shop").json()
     assert found["fields"] == {"price": "number", "colour": "string"}
     assert found["n_segments"] == 1 and found["writable"] is True

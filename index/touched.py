@@ -1,0 +1,136 @@
+"""The kernel for queries with few postings: rows are found by going through the postings twice.
+
+Where postings are few beside the rows of a window, as for queries of some rare words, going through
+the postings again costs less than going through the sums of all rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .arguments import Hits, Lists, Masks, Rows, Work
+from .candidates import Window, add_lists, least_sum, reached_by, score_candidates
+from .jit import kernel
+from .sums import UNITS, length_of
+from .topk import keep_best
+from .windows import MOST_POSTINGS, RECORD, TIERS
+
+#: Postings are few when there are so many rows for each, and `MOST_POSTINGS` at most.
+ROWS_PER_POSTING = 20
+
+
+@kernel
+def has_few(lists: Lists, rows: Rows, n_rows: int, n_terms: int, found: Any) -> Any:
+    """Return whether the lists of a window are short, and each row is a document."""
+    total = np.int64(0)
+    for at in range(n_terms):
+        if found[at] >= 0:
+            total += length_of(lists.records, found[at])
+    few = total <= MOST_POSTINGS and total * ROWS_PER_POSTING <= n_rows
+    return few and rows.documents.shape[0] == 0
+
+
+@kernel
+def _take(lists: Lists, masks: Masks, window: Window, n_terms: int, found: Any, work: Work) -> Any:
+    """Move the sums above 0 of the rows that are not out into a list; return how many."""
+    size = np.int64(0)
+    for at in range(n_terms):
+        if found[at] < 0:
+            continue
+        ends = found[at] * RECORD + 1
+        start = window.first + np.int64(lists.records[ends])
+        stop = window.first + np.int64(lists.records[ends + TIERS])
+        for place in range(start, stop):
+            row = np.int64(lists.entries[np.uint64(place)] >> np.uint32(8))
+            value = work.sums[np.uint64(row)]
+            work.sums[np.uint64(row)] = 0
+            work.touched[np.uint64(size)] = row
+            work.touched_sums[np.uint64(size)] = value
+            size += np.int64(value > 0)
+    if masks.deleted.shape[0] or masks.allowed.shape[0]:
+        for at in range(size):
+            document = window.first_row + work.touched[at]
+            gone = masks.deleted.shape[0] and masks.deleted[document]
+            if gone or (masks.allowed.shape[0] and not masks.allowed[document]):
+                work.touched_sums[at] = 0
+    return size
+
+
+@kernel
+def _score_from(
+    rows: Rows,
+    window: Window,
+    count: int,
+    k: int,
+    room: int,
+    lowest: Any,
+    slop: np.float32,
+    size: int,
+    threshold: np.float32,
+    work: Work,
+    hits: Hits,
+) -> Any:
+    """Score the listed rows with a sum of at least `lowest`, and take their sums away."""
+    rest_units = slop * np.float32(UNITS) + np.float32(2)
+    at, most = np.int64(0), work.candidates.shape[0]
+    while at < count:
+        taken: Any = np.int64(0)
+        while at < count and taken < most:
+            value = work.touched_sums[np.uint64(at)]
+            if np.int64(value) >= lowest:
+                work.candidates[np.uint64(taken)] = work.touched[np.uint64(at)]
+                work.candidate_sums[np.uint64(taken)] = value
+                work.touched_sums[np.uint64(at)] = 0
+                taken += 1
+            at += 1
+        size, threshold, _ = score_candidates(
+            rows, window, taken, k, room, lowest, rest_units, -1, size, threshold, work, hits
+        )
+        lowest = max(lowest, least_sum(threshold, slop, np.float32(0), window.unit))
+    return size, threshold
+
+
+@kernel
+def search_touched(
+    lists: Lists,
+    rows: Rows,
+    masks: Masks,
+    window: Window,
+    n_terms: int,
+    k: int,
+    room: int,
+    slop: np.float32,
+    found: Any,
+    size: int,
+    threshold: np.float32,
+    tiny: np.float32,
+    work: Work,
+    hits: Hits,
+) -> Any:
+    """Put the documents of a window that can be among the k best into the hits.
+
+    All postings are read. Return (hits, the score that later ones must reach).
+    """
+    for at in range(n_terms):
+        work.cuts[at] = TIERS if found[at] >= 0 else 0
+    add_lists(lists, window, n_terms, found, work)
+    count = _take(lists, masks, window, n_terms, found, work)
+    wanted = k + k // 2 + 4
+    if not threshold > tiny and size == 0 and count > wanted:
+        # Those with the largest sums first: what they score, the others have to reach.
+        first = reached_by(work.touched_sums, count, wanted)
+        size, threshold = _score_from(
+            rows, window, count, k, room, first, slop, size, threshold, work, hits
+        )
+        if size > k:
+            keep_best(hits.scores, hits.ranks, hits.rows, size, k)
+            size = k
+        if size == k:
+            worst = hits.scores[0]
+            for at in range(1, k):
+                worst = min(worst, hits.scores[at])
+            threshold = max(threshold, worst)
+    lowest = least_sum(threshold, slop, np.float32(0), window.unit)
+    return _score_from(rows, window, count, k, room, lowest, slop, size, threshold, work, hits)
