@@ -137,7 +137,7 @@ def mine(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Find hard negatives for training pairs with an index of their documents.
+    """Find hard negatives for training pairs.
 
     Writes lines of `query`, `positives` and `negatives`, which recipes read.
     """
@@ -190,7 +190,7 @@ def soup(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Average models of one run, and measure the average and its parts again."""
+    """Average models of one run, and measure the average."""
     settings = session(ctx).settings(threads=threads)
     output = session(ctx).output
     from lsr.encoder import load_encoder

@@ -338,7 +338,7 @@ def test_scifact_has_the_published_figure(shared: Path, tmp_path: Path) -> None:
     from ir_measures import R, nDCG
 
     from lsr.corpus import read_documents
-    from lsr.eval.qrels import read_qrels
+    from lsr.qrels import read_qrels
     from lsr.queries import read_queries
 
     folder = shared / "data" / "scifact"
