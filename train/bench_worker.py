@@ -28,20 +28,22 @@ class Steps:
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self.losses: list[float] = []
         self.before_mb = 0.0
-        self._last = 0.0
+        self._last = self._cpu = 0.0
 
     def begin(self) -> None:
         """Note where the first step begins."""
         self.before_mb = memory_mb("VmRSS")
-        self._last = time.perf_counter()
+        self._last, self._cpu = time.perf_counter(), time.process_time()
 
     def end(self) -> None:
         """Note that a step has ended."""
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         self.seconds.append(now - self._last)
-        self._last = now
+        self.cpu_seconds.append(cpu - self._cpu)
+        self._last, self._cpu = now, cpu
 
 
 def memory_mb(name: str) -> float:
@@ -210,6 +212,7 @@ def main() -> None:
         answer: dict[str, Any] = {
             "version": version,
             "seconds": steps.seconds,
+            "cpu_seconds": steps.cpu_seconds,
             "losses": steps.losses,
             "before_mb": steps.before_mb,
             "peak_mb": memory_mb("VmHWM"),

@@ -17,13 +17,13 @@ EXAMPLES = [
 
 
 def run(name: str, rate: float, peak: float) -> TrainerRun:
-    return TrainerRun(name, "1", rate, peak, peak - 100, (1.0,), (2.0, 1.0))
+    return TrainerRun(name, "1", rate, rate, peak, peak - 100, (1.0,), (2.0, 1.0))
 
 
 def test_a_report_gives_the_ratios() -> None:
     report = TrainReport("m", 32, 128, 4, 2, (run(OURS, 30.0, 400.0), run(PEER, 10.0, 1600.0)))
     assert (report.speedup, report.memory_share) == (3.0, 0.25)
-    assert "3.0x the examples a second at 0.25 of the peak memory" in report.to_markdown()
+    assert "3.0x by CPU time, at 0.25 of the peak memory" in report.to_markdown()
     alone = TrainReport("m", 32, 128, 4, 2, (run(OURS, 30.0, 400.0),))
     assert alone.speedup is None and alone.to_markdown().endswith("the median step counts.")
 
