@@ -41,7 +41,7 @@ format: $(VENV)/.test  ## let ruff rewrite the files
 links:  ## a tree that looks like the installed package, for mypy, pyright and IDEs
 	@rm -rf .links && mkdir -p .links/lsr
 	@for f in lsr/*; do ln -s ../../$$f .links/$$f; done
-	@for d in index eval service; do ln -s ../../$$d .links/lsr/$$d; done
+	@for d in index train eval service; do ln -s ../../$$d .links/lsr/$$d; done
 
 types: $(VENV)/.test links  ## mypy, strict
 	$(BIN)/mypy

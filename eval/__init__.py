@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-#: Public names and the modules they live in; each is imported when it is first used.
+#: Public names and the modules they live in, relative to this one; imported when first used.
 _HOMES = {
     "Comparison": "statistics",
     "Dataset": "datasets",
@@ -18,7 +18,7 @@ _HOMES = {
     "evaluate": "experiment",
     "load_dataset": "datasets",
     "measure_run": "measures",
-    "read_qrels": "qrels",
+    "read_qrels": ".qrels",
     "read_run": "runs",
     "write_run": "runs",
 }
@@ -37,10 +37,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from lsr.qrels import read_qrels
+
     from .datasets import Dataset, load_dataset
     from .experiment import evaluate
     from .measures import measure_run
-    from .qrels import read_qrels
     from .results import Report
     from .runs import read_run, write_run
     from .statistics import Comparison, compare
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"lsr.eval.{_HOMES[name]}"), name)
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'lsr.eval' has no attribute {name!r}")
 
 

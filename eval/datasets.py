@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from lsr.errors import ConfigError, DataError
+from lsr.qrels import Qrels, read_qrels, split_file
 from lsr.rejects import OnError, Rejects
 from lsr.types import Document
-
-from .qrels import Qrels, read_qrels, split_file
 
 #: What becomes of a hit with the id of its query.
 Identical = Literal["auto", "drop", "keep"]

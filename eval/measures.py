@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lsr.errors import ConfigError
-
-from .qrels import Grades
+from lsr.qrels import Grades
 
 #: What a report shows unless told otherwise.
 DEFAULT_MEASURES = ("nDCG@10", "R@100", "R@1000", "RR@10", "AP", "Judged@10")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lsr.errors import ConfigError
+from lsr.qrels import read_qrels
 
 from .examples import extremes
 from .measures import DEFAULT_MEASURES, mean, measure_run, parse_measures
-from .qrels import read_qrels
 from .results import Shown
 from .runs import (
     check_overlap,

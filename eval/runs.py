@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lsr.errors import DataError, StorageError
-
-from .text_rows import rows
+from lsr.text_rows import rows
 
 #: Query id -> document id -> score; best first when a system made it, in file order when read.
 Run = dict[str, dict[str, float]]

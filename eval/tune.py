@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from lsr.errors import ConfigError, DataError
 from lsr.index.fusion import METHODS, Fusion, Method, Missing, Ranking, columns_of, fuse
+from lsr.qrels import Grades
 
 from .measures import measure_run, parse_measures
-from .qrels import Grades
 from .statistics import RESAMPLES, SEED, Comparison, compare
 
 if TYPE_CHECKING:

@@ -30,9 +30,6 @@ from .topk import finish, keep_best
 from .touched import has_few, search_touched
 from .windows import BLOCK, RECORD, TIER_CODES, TIERS
 
-#: How much the postings left out may add, as a share of the k-th score; measured.
-SKIP = np.float32(0.3)
-
 #: What the k-th score is taken for where it is unknown, as a share of the largest possible.
 GUESS = np.float32(0.25)
 
@@ -196,7 +193,7 @@ def _search(
     find_lists(lists, vocab_size, query, n_terms, work.found)
     room = min(hits.scores.shape[0], k + max(8, k // 4))
     slop = np.float32(n_terms + 16) * np.float32(1.5e-7) + np.float32(1e-6)
-    size, price = 0, np.float32(0)
+    size, price, skip = 0, np.float32(0), rows.constants[3]
     for number in range(lists.windows.shape[0] - 1):
         first_row, n_rows = lists.windows[number], lists.windows[number + 1] - lists.windows[number]
         found = work.found[number * n_terms : (number + 1) * n_terms]
@@ -215,12 +212,12 @@ def _search(
         # Where the k-th score is unknown, it is taken to be a quarter of the largest possible; with
         # fewer than k hits in the windows before, nothing may be left out.
         aim = threshold if threshold > TINY or size > 0 else GUESS * top
-        rest, price = _plan(lists, n_terms, SKIP * aim, price, found, work)
+        rest, price = _plan(lists, n_terms, skip * aim, price, found, work)
         _read(lists, rows, masks, window, n_terms, found, work)
         if not threshold > TINY and size == 0:
             threshold = max(threshold, _look(rows, window, k, room, work, hits))
-            if rest > TOO_MUCH * SKIP * threshold:
-                rest, price = _plan(lists, n_terms, SKIP * threshold, price, found, work)
+            if rest > TOO_MUCH * skip * threshold:
+                rest, price = _plan(lists, n_terms, skip * threshold, price, found, work)
                 _read(lists, rows, masks, window, n_terms, found, work)
         n_blocks = (n_rows + BLOCK - 1) // BLOCK
         rest_units = rest / window.unit + slop * np.float32(UNITS) + np.float32(2)

@@ -56,7 +56,10 @@ class Bm25Leg:
                 f"the weights of title and text are {self.title} and {self.text}; "
                 "they must be 0 or more, and one of them above"
             )
-        _ = self.analysis
+        if isinstance(self.analyzer, str):
+            # What comes from a manifest is looked at when it is needed: an index whose tokenizer is
+            # gone can still be opened, searched by its other legs, and freed of this one.
+            _ = self.analysis
 
     @cached_property
     def analysis(self) -> Analyzer:
@@ -75,7 +78,8 @@ class Bm25Leg:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as the manifest keeps them."""
-        return {**asdict(self), "analyzer": self.analysis.to_json()}
+        kept = self.analysis.to_json() if isinstance(self.analyzer, str) else dict(self.analyzer)
+        return {**asdict(self), "analyzer": kept}
 
     def writer(self, files: PartWriter) -> Bm25Writer:
         """Return what counts the terms of documents and writes a part."""

@@ -20,7 +20,7 @@ from lsr.types import TermProduct
 
 from .bm25_part import Bm25Part, PartFacts, rest
 from .legs import Allowed, LegFound
-from .saturation import Saturation
+from .saturation import SKIP_COUNTS, Saturation
 from .search import load_kernels, score_rows, search_each
 from .store import LiveSegment
 from .windows import Postings, frozen
@@ -131,7 +131,7 @@ class Bm25Searcher:
         """Return the terms of a score: idf times number in the query, saturated count, product."""
         part, vector = self._parts[segment], self._vectors(self.terms(query))[segment]
         terms, counts = self._row(part, document)
-        least, slope, _ = self._lives[segment].segment.saturation.constants
+        least, slope = self._lives[segment].segment.saturation.constants[:2]
         weights = counts / (counts + (least + slope * part.lengths[document]))
         asked = dict(zip(vector.terms.tolist(), vector.weights.tolist(), strict=True))
         products = [
@@ -185,10 +185,9 @@ class Bm25Searcher:
 
     def _vectors(self, terms: Mapping[str, float]) -> list[SparseVector]:
         """Return the query in the numbers of each part; weights are idf times count."""
-        known = self._known
         found = []
         for term, count in terms.items():
-            one = known[term] if term in known else self._term(term)
+            one = self._term(term)
             if one is not None:
                 found.append((one.numbers, one.idf * count))
         vectors = []
@@ -204,8 +203,9 @@ class Bm25Searcher:
 
     def _term(self, term: str) -> _Term | None:
         """Look a term up in all parts, and remember what was found."""
-        if term in self._known:
-            return self._known[term]
+        known = self._known  # another thread may put an empty one in its place
+        if term in known:
+            return known[term]
         numbers = tuple(int(part.find([term])[0]) for part in self._parts)
         frequency = 0
         for part, minus, number in zip(self._parts, self._minus, numbers, strict=True):
@@ -216,9 +216,9 @@ class Bm25Searcher:
         if frequency:
             idf = math.log(1 + (self.n_documents - frequency + 0.5) / (frequency + 0.5))
             found = _Term(idf, numbers)
-        if len(self._known) >= _KNOWN:
-            self._known = {}
-        self._known[term] = found
+        if len(known) >= _KNOWN:
+            known = self._known = {}
+        known[term] = found
         return found
 
     def _live(self, live: LiveSegment) -> _Live:
@@ -235,7 +235,7 @@ class Bm25Searcher:
             id_rank=live.segment.id_rank,
             saturation=Saturation(
                 frozen(part.lengths),
-                frozen(np.array([*constants, self._slack(part.facts)], np.float32)),
+                frozen(np.array([*constants, self._slack(part.facts), SKIP_COUNTS], np.float32)),
             ),
             live=live,
         )

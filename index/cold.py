@@ -79,7 +79,7 @@ def score_rows(
     with np.errstate(over="ignore", under="ignore"):
         weighed: Scores = row_weights[entries]
         if segment.saturation is not None:
-            least, slope, _ = segment.saturation.constants
+            least, slope = segment.saturation.constants[:2]
             owners = segment.saturation.lengths[listed[owner]]
             weighed = weighed / (weighed + (least + slope * owners))
         products = query[entry_terms] * weighed

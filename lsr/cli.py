@@ -24,6 +24,7 @@ from lsr import (
     cli_search,
     cli_serve,
     cli_tools,
+    cli_train,
     cli_tune,
 )
 from lsr.cli_session import Session
@@ -186,6 +187,9 @@ app.command("export")(cli_formats.export)
 app.command("export-vectors", hidden=True)(cli_formats.export)  # its name in 0.1.0
 app.command("eval")(cli_eval.evaluate)
 app.command("compare")(cli_eval.compare)
+app.command("train")(cli_train.train)
+app.command("mine")(cli_train.mine)
+app.command("soup")(cli_train.soup)
 app.command("tune")(cli_tune.tune)
 app.command("warmup")(cli_tools.warmup)
 app.command("doctor")(cli_tools.doctor)
@@ -197,6 +201,7 @@ keys.command("list")(cli_serve.keys_list)
 keys.command("remove")(cli_serve.keys_remove)
 bench.command("encode")(cli_bench.encode)
 bench.command("search")(cli_bench.search)
+bench.command("train")(cli_bench.train)
 bench.command("http")(cli_bench_http.http)
 bench.command("lsr-benchmark")(cli_lsr_benchmark.lsr_benchmark)
 # A callback makes typer keep a group of one command a group.

@@ -152,3 +152,47 @@ def search(
         return
     for line in to_markdown(report).splitlines():
         output.data(line)
+
+
+def train(
+    ctx: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="Pairs: JSONL or Parquet with query and positive.")
+    ],
+    batch_size: Annotated[int, typer.Option(min=1, help="Pairs in a batch.")] = 32,
+    max_length: Annotated[int, typer.Option(min=3, help="Cut texts at this many tokens.")] = 128,
+    steps: Annotated[int, typer.Option(min=2, help="Steps; the first is a warm-up.")] = 6,
+    peers: Annotated[
+        bool, typer.Option("--peers/--no-peers", help="Measure sentence-transformers, too.")
+    ] = True,
+    model: Model = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Measure how fast, and in how much memory, an encoder is trained.
+
+    lsr and sentence-transformers' SparseEncoderTrainer with SpladeLoss take the same batches, the
+    same siamese model and threads, each in a process of its own. Writes a Markdown table.
+    """
+    settings = session(ctx).settings(model=model, threads=threads)
+    from lsr.train.bench import bench_train
+    from lsr.train.settings_run import SourceSettings
+    from lsr.train.sources import read_examples
+
+    output = session(ctx).output
+    wanted = SourceSettings(path=source, limit=batch_size * steps)
+    report = bench_train(
+        settings.model,
+        list(read_examples(wanted)),
+        batch_size=batch_size,
+        max_seq_length=max_length,
+        steps=steps,
+        threads=settings.threads,
+        peers=peers,
+        on_progress=output.note,
+    )
+    if json:
+        output.json(report.to_dict())
+        return
+    for line in report.to_markdown().splitlines():
+        output.data(line)

@@ -203,7 +203,7 @@ def compare(
     seed: Seed = 20205,
     json: Json = False,
 ) -> None:
-    """Compare TREC runs with a baseline, with tests of significance.
+    """Compare TREC runs, with tests of significance.
 
     Paired t-test and randomisation test, two-sided, corrected by Holm for the number of runs.
     """

@@ -55,7 +55,7 @@ def tune(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Find how to fuse the legs of an index, and whether that beats the default.
+    """Find how to fuse the legs of an index, and test that.
 
     All methods and weights are tried on judged queries. How good the choice is is said by
     cross-validation, on queries that had no part in it, with tests against the default (rrf,
@@ -99,7 +99,7 @@ def _judged(
 ) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
     """Return the texts of queries and their judgements."""
     from lsr.eval.datasets import load_dataset
-    from lsr.eval.qrels import read_qrels
+    from lsr.qrels import read_qrels
     from lsr.queries import read_queries
 
     if dataset is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -88,7 +89,14 @@ def read_dense_folder(path: Path, *, max_seq_length: int | None = None) -> Dense
 def _read_modules(path: Path, limit: int | None) -> DenseFolder:
     settings = read_json(path / "config_sentence_transformers.json", missing={})
     _check_model_type(path, settings)
-    chain = [(kind_of(name), inside(path, folder)) for name, folder in read_chain(path)]
+    return dense_chain(path, read_chain(path), settings, limit)
+
+
+def dense_chain(
+    path: Path, modules: Sequence[tuple[str, str]], settings: dict[str, Any], limit: int | None
+) -> DenseFolder:
+    """Return the dense encoder of a list of modules, (type, folder) as `read_chain` gives them."""
+    chain = [(kind_of(name), inside(path, folder)) for name, folder in modules]
     kinds = [kind for kind, _ in chain]
     if any(kind in _SPARSE for kind in kinds):
         raise ModelError(

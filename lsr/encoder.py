@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from lsr.code_side import CodeNetwork
 from lsr.errors import ConfigError, ModelError
 from lsr.head import Row, stack
+from lsr.learned_side import LearnedNetwork
 from lsr.model_files import find_model, fingerprint
-from lsr.model_folder import ModelFolder, NetworkSide, TableSide, read_model_folder
+from lsr.model_folder import (
+    AnySide,
+    CodeSide,
+    LearnedSide,
+    ModelFolder,
+    TableSide,
+    read_model_folder,
+)
 from lsr.sparse import SparseVectors
 from lsr.splade import SpladeNetwork
 from lsr.static_query import StaticTable
@@ -22,6 +32,7 @@ BUNDLED = "bundled"
 DEFAULT_MODEL = BUNDLED
 
 Side = Literal["both", "query"]
+AnyEncoder = SpladeNetwork | StaticTable | LearnedNetwork | CodeNetwork
 
 #: Up to so many queries a model of the BERT family is run in numpy, which spares importing torch.
 _FEW = 64
@@ -132,7 +143,7 @@ class ModelEncoder:
         self.folder = folder
         self.fingerprint = fingerprint(folder)
         self._threads = threads
-        loaded: dict[NetworkSide | TableSide, SpladeNetwork | StaticTable] = {}
+        loaded: dict[AnySide, AnyEncoder] = {}
         for part in {"both": (folder.query, folder.document), "query": (folder.query,)}[side]:
             if part not in loaded:
                 loaded[part] = _load(part)
@@ -213,7 +224,7 @@ class ModelEncoder:
 
     def _encode(
         self,
-        side: SpladeNetwork | StaticTable,
+        side: AnyEncoder,
         texts: Sequence[str],
         prompt: str,
         threads: int | None,
@@ -235,13 +246,23 @@ class ModelEncoder:
         return stack(rows, self.vocab_size)
 
 
-def _load(side: NetworkSide | TableSide) -> SpladeNetwork | StaticTable:
-    return StaticTable(side) if isinstance(side, TableSide) else SpladeNetwork(side)
+def _load(side: AnySide) -> AnyEncoder:
+    if isinstance(side, TableSide):
+        return StaticTable(side)
+    if isinstance(side, CodeSide):
+        return CodeNetwork(side)
+    return LearnedNetwork(side) if isinstance(side, LearnedSide) else SpladeNetwork(side)
 
 
-def _describe(side: NetworkSide | TableSide, prompt: str) -> dict[str, Any]:
+def _describe(side: AnySide, prompt: str) -> dict[str, Any]:
     if isinstance(side, TableSide):
         return {"kind": "table", "max_seq_length": side.max_seq_length, "prompt": prompt}
+    if isinstance(side, CodeSide):
+        return {"kind": "csr", "max_seq_length": side.max_seq_length, "prompt": prompt}
+    if isinstance(side, LearnedSide):
+        values = asdict(side)
+        shown = [name for name in values if name not in ("folder", "tensors", "extras")]
+        return {**{name: values[name] for name in shown}, "prompt": prompt}
     return {
         "kind": "network",
         "max_seq_length": side.max_seq_length,

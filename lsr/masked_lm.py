@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.errors import ModelError
-from lsr.tokens import Ids
+from lsr.tokens import Ids, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ _TOLERANCE = 1e-4
 
 
 class MaskedLM:
-    """Hidden states of several texts laid end to end, from an `AutoModelForMaskedLM`.
+    """Hidden states of several texts laid end to end, from a masked or causal language model.
 
     The output projection is taken out of the model when its own logits on a probe equal
     hidden @ decoder.T + bias; where they do not, `decoder` is None and `hidden_states` returns
@@ -91,12 +91,26 @@ def pack(texts: Sequence[Ids], pad: int, run: Callable[[Tensor, Tensor | None], 
 
 
 def _load(folder: Path) -> Any:
-    import torch
-    from transformers import AutoModelForMaskedLM
+    names = read_json(folder / "config.json").get("architectures") or []
+    causal = any(str(name).endswith("ForCausalLM") for name in names)
+    model = load_language_model(folder, causal=causal)
+    model.requires_grad_(False)
+    return model.eval()
 
+
+def load_language_model(folder: Path, *, causal: bool = False) -> Any:
+    """Return the masked, or causal, language model of transformers in a folder, in float32.
+
+    ModelError when it cannot be loaded, or when it has no head and would get a random one.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    what = "causal" if causal else "masked"
+    kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
     try:
         with quiet():
-            model, info = AutoModelForMaskedLM.from_pretrained(
+            model, info = kind.from_pretrained(
                 folder,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -107,19 +121,18 @@ def _load(folder: Path) -> Any:
     except Exception as error:  # transformers, safetensors and torch each raise their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"transformers cannot load the masked language model in {folder} ({reason})",
+            f"transformers cannot load the {what} language model in {folder} ({reason})",
             hint="check that the folder is complete and that transformers knows the architecture",
         ) from error
     missing = sorted(info["missing_keys"])
     if missing or info.get("mismatched_keys"):
-        what = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])
+        lacking = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])
         raise ModelError(
-            f"{folder} is not a complete masked language model: its weights lack {what!r}, which "
-            "transformers would fill with random numbers",
-            hint="give the ...ForMaskedLM checkpoint of the model",
+            f"{folder} is not a complete {what} language model: its weights lack {lacking!r}, "
+            "which transformers would fill with random numbers",
+            hint=f"give the ...For{'CausalLM' if causal else 'MaskedLM'} checkpoint of the model",
         )
-    model.requires_grad_(False)
-    return model.eval()
+    return model
 
 
 @contextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from lsr.errors import ModelError, OfflineError
-from lsr.model_folder import ModelFolder, NetworkSide, TableSide
+from lsr.model_folder import AnySide, CodeSide, LearnedSide, ModelFolder, TableSide
 from lsr.weights import weight_files
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
@@ -100,15 +101,29 @@ def fingerprint(folder: ModelFolder) -> str:
     return digest.hexdigest()
 
 
-def _settings(side: NetworkSide | TableSide) -> list[Any]:
+def _settings(side: AnySide) -> list[Any]:
     if isinstance(side, TableSide):
-        return ["table", side.max_seq_length]
+        plain = ["table", side.max_seq_length]
+        return [*plain, side.counts, side.unit] if side.counts or side.unit else plain
+    if isinstance(side, CodeSide):
+        after = [part if isinstance(part, str) else part.activation for part in side.dense.after]
+        dense = side.dense
+        return ["codes", dense.max_seq_length, dense.lower_case, *dense.pooling, *after, side.unit]
+    if isinstance(side, LearnedSide):
+        values = asdict(side)
+        return ["learned", *(values[name] for name in values if name not in ("folder", "tensors"))]
     return ["network", side.max_seq_length, side.lower_case, side.pooling, side.activation]
 
 
-def _files(side: NetworkSide | TableSide) -> list[Path]:
+def _files(side: AnySide) -> list[Path]:
     if isinstance(side, TableSide) and not (side.folder / "model.safetensors").is_file():
         return _settings_files(side.folder) + sorted(side.folder.glob("idf.json"))
+    if isinstance(side, CodeSide):
+        parts = [part.folder for part in side.dense.after if not isinstance(part, str)]
+        own = [file for part in [*parts, side.coder] for file in weight_files(part)]
+        return [*network_files(side.dense.network), *own, side.coder / "config.json"]
+    if isinstance(side, LearnedSide) and side.tensors.is_file():
+        return [side.tensors, *network_files(side.folder)]
     return network_files(side.folder)
 
 

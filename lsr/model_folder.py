@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lsr.dense_folder import DenseFolder, dense_chain
 from lsr.errors import ModelError
 from lsr.model_parts import (
     inside,
@@ -41,24 +42,85 @@ class NetworkSide:
 
 @dataclass(frozen=True, slots=True)
 class TableSide:
-    """A side that looks each token of the text up in a table of weights."""
+    """A side that looks each token of the text up in a table of weights.
+
+    `counts` weighs a term as often as it stands in the text; `unit` scales vectors to length 1.
+    """
 
     folder: Path
     max_seq_length: int
+    counts: bool = False
+    unit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedSide:
+    """A side with more than a vocabulary head, as `sparse_head.json` describes it.
+
+    `tensors` is the file with what it learned beside its network, under names that begin with
+    `extras`; the other fields are those of a recipe's `[model.query]` and `[model.document]`.
+    """
+
+    folder: Path
+    max_seq_length: int
+    tensors: Path
+    extras: str
+    kind: str = "mlm"
+    activation: Literal["relu", "softplus", "identity"] = "relu"
+    logs: int = 1
+    pooling: str = "max"
+    scope: str = "all"
+    duplicates: str = "collapse"
+    literal: bool = False
+    window: int = 0
+    norm: str = "none"
+    importance: bool = False
+    quality: bool = False
+    prune: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSide:
+    """A side whose vectors are k-sparse codes of a dense encoder's (CSR).
+
+    `unit` scales codes to length 1: the folder compares them by cosine, and an index by dot.
+    """
+
+    dense: DenseFolder
+    coder: Path
+    unit: bool
+
+    @property
+    def max_seq_length(self) -> int:
+        """The longest text in tokens."""
+        return self.dense.max_seq_length
+
+
+#: One side of a model.
+AnySide = NetworkSide | TableSide | LearnedSide | CodeSide
+
+#: The file that says what stock layouts cannot, and the one with its tensors.
+HEAD_FILE = "sparse_head.json"
+HEAD_TENSORS = "sparse_head.safetensors"
+#: The subfolders of a query side with a network, or a table, of its own.
+QUERY_NETWORK = "query_0_MLMTransformer"
+QUERY_TABLE = "query_0_SparseStaticEmbedding"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """A folder with a sparse encoder: its two sides and the prompts that go before the texts.
 
-    `layout` is `symmetric` (one network for both sides), `router` (one route for each side) or
-    `bare` (a masked language model without sentence-transformers' files).
+    `layout` is `symmetric` (one network for both sides), `router` (one route for each side),
+    `bare` (a masked language model without sentence-transformers' files), `codes` (a dense
+    encoder with a SparseAutoEncoder) or `head` (with a `sparse_head.json`, which `lsr train`
+    writes for what the others cannot say).
     """
 
     path: Path
-    layout: Literal["symmetric", "router", "bare"]
-    query: NetworkSide | TableSide
-    document: NetworkSide | TableSide
+    layout: Literal["symmetric", "router", "bare", "codes", "head"]
+    query: AnySide
+    document: AnySide
     query_prompt: str = ""
     document_prompt: str = ""
     max_active_dims: int | None = None
@@ -73,6 +135,8 @@ def read_model_folder(path: Path, *, max_seq_length: int | None = None) -> Model
     if not path.is_dir():
         raise ModelError(f"{path} is not a folder", hint="give the folder of a model")
     read = _Reader(path, max_seq_length)
+    if (path / HEAD_FILE).is_file():
+        return read.head()
     if (path / "modules.json").is_file():
         return read.modules()
     return read.bare()
@@ -96,10 +160,46 @@ class _Reader:
         side = self._network("", {}, bare=True)
         return ModelFolder(self.path, "bare", side, side, licence=licence(self.path))
 
+    def head(self) -> ModelFolder:
+        file = self.path / HEAD_FILE
+        content = read_json(file)
+        if content.get("format") != 1:
+            raise ModelError(
+                f"{file} is format {content.get('format')!r}; this version reads format 1",
+                hint="update lsr",
+            )
+        sides = [self._described(file, content.get(name)) for name in ("query", "document")]
+        settings = read_json(self.path / "config_sentence_transformers.json", missing={})
+        texts = prompts(self.path, settings)
+        return ModelFolder(
+            self.path, "head", sides[0], sides[1], texts[0], texts[1],
+            licence=licence(self.path),
+        )  # fmt: skip
+
+    def _described(self, file: Path, content: object) -> TableSide | LearnedSide:
+        if not isinstance(content, dict) or not isinstance(content.get("folder"), str):
+            raise ModelError(f"{file} does not describe both sides", hint="save the model again")
+        values = dict(content)
+        folder = inside(self.path, values.pop("folder"))
+        config = read_json(folder / "config.json", missing={})
+        length = max_length(folder, config, self.limit, values.pop("max_seq_length", None))
+        try:
+            if values.get("kind") in ("binary", "table"):
+                values.pop("kind")
+                return TableSide(folder, length, **values)
+            return LearnedSide(folder, length, self.path / HEAD_TENSORS, **values)
+        except TypeError as error:
+            raise ModelError(
+                f"{file} has a setting that this version does not know ({error})",
+                hint="update lsr",
+            ) from error
+
     def modules(self) -> ModelFolder:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})
         _check_model_type(self.path, settings)
         chain = read_chain(self.path)
+        if chain and kind_of(chain[-1][0]) in _CODES:
+            return self._codes(chain, settings)
         query: NetworkSide | TableSide
         if len(chain) == 1 and kind_of(chain[0][0]) in ("Router", "Asym"):
             folder = inside(self.path, chain[0][1])
@@ -118,6 +218,21 @@ class _Reader:
             document_prompt=document_prompt,
             max_active_dims=_positive(self.path, settings, "max_active_dims"),
             licence=licence(self.path),
+        )
+
+    def _codes(self, chain: list[tuple[str, str]], settings: dict[str, Any]) -> ModelFolder:
+        dense = dense_chain(self.path, chain[:-1], settings, self.limit)
+        unit = settings.get("similarity_fn_name") == "cosine"
+        side = CodeSide(dense, inside(self.path, chain[-1][1]), unit)
+        return ModelFolder(
+            self.path,
+            "codes",
+            side,
+            side,
+            query_prompt=dense.query_prompt,
+            document_prompt=dense.document_prompt,
+            max_active_dims=_positive(self.path, settings, "max_active_dims"),
+            licence=dense.licence,
         )
 
     def _routes(
@@ -210,8 +325,8 @@ def _refuse_other_families(path: Path, kinds: Sequence[str]) -> None:
     codes = [kind for kind in kinds if kind in _CODES]
     if codes:
         raise ModelError(
-            f"{path} has a {codes[0]} module (CSR codes); this version loads SPLADE and "
-            "inference-free models only"
+            f"{path} has a {codes[0]} module (CSR codes) that is not the last of one chain; "
+            "a dense encoder with its codes is expected"
         )
     dense = [kind for kind in kinds if kind in _DENSE]
     if dense:

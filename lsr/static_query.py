@@ -57,7 +57,13 @@ class StaticTable:
         """Return a row for each text."""
         rows = []
         for ids in self.tokenizer.encode(texts):
-            terms = np.unique(ids).astype(np.int64)
-            terms = terms[self.weights[terms] > 0]
-            rows.append(keep_largest(Row(terms, self.weights[terms]), max_active))
+            found, counts = np.unique(ids, return_counts=True)
+            present = self.weights[found] > 0
+            terms, counts = found[present].astype(np.int64), counts[present]
+            weights = self.weights[terms]
+            if self.side.counts:
+                weights = weights * counts.astype(np.float32)
+            if self.side.unit and len(weights):
+                weights = weights / np.linalg.norm(weights)
+            rows.append(keep_largest(Row(terms, weights), max_active))
         return rows

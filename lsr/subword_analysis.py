@@ -40,6 +40,8 @@ class SubwordAnalyzer:
         from tokenizers import Tokenizer
 
         path = _file(name)
+        # What is found from here would not be from another folder.
+        name = str(Path(name).resolve()) if Path(name).exists() else name
         data = path.read_bytes()
         found = xxh3_64_hexdigest(data)
         if fingerprint not in (None, found):

@@ -57,6 +57,12 @@ class TextTokenizer:
         return 1 + max(ids, default=-1)
 
     @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of special tokens ([CLS], [PAD], [UNK] and the like), which are no terms."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(term for term, token in added.items() if token.special)
+
+    @cached_property
     def vocabulary(self) -> Mapping[str, int]:
         """Every token and its id."""
         vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)

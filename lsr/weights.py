@@ -23,15 +23,15 @@ class _Entry(NamedTuple):
 
 
 class WeightFiles:
-    """The tensors of a model folder by name: one `model.safetensors`, or its shards.
+    """The tensors of a model folder by name: one `model.safetensors`, its shards, or `name`.
 
     Only the headers are read; `tensor` maps the file and returns float32. Raises ModelError when
     there are no weights, only pickles, or a file is damaged or cut short.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str | None = None) -> None:
         self.folder = folder
-        self.files = weight_files(folder)
+        self.files = weight_files(folder) if name is None else [_named(folder / name)]
         self._maps: dict[Path, npt.NDArray[np.uint8]] = {}
         self._entries: dict[str, _Entry] = {}
         for file in self.files:
@@ -89,6 +89,12 @@ def weight_files(folder: Path) -> list[Path]:
             "model.save_pretrained(folder, safe_serialization=True)",
         )
     raise ModelError(f"{folder} has no model.safetensors", hint="fetch the whole model again")
+
+
+def _named(file: Path) -> Path:
+    if not file.is_file():
+        raise ModelError(f"{file} is missing", hint="fetch the whole model again")
+    return file
 
 
 def _shard_names(index: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import lsr
 from lsr.encoder import Encoder, load_encoder
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = {"lsr": "lsr", "index": "lsr.index", "eval": "lsr.eval"}
+FOLDERS = {"lsr": "lsr", "index": "lsr.index", "eval": "lsr.eval", "train": "lsr.train"}
 #: Fewer examples than this would mean that the search for them is broken.
 LEAST = 40
 OF_AN_INDEX = ("lsr.index.index.Index", "lsr.index.reader.Reader")
@@ -23,7 +24,7 @@ def examples() -> Iterator[doctest.DocTest]:
     finder = doctest.DocTestFinder(exclude_empty=True)
     for folder, package in FOLDERS.items():
         for path in sorted((ROOT / folder).glob("*.py")):
-            if path.stem in ("__main__", "bert_torch"):
+            if path.stem in ("__main__", "bert_torch", "trainer", "watch"):
                 continue
             name = package if path.stem == "__init__" else f"{package}.{path.stem}"
             module = importlib.import_module(name)
@@ -43,6 +44,19 @@ def test_there_are_examples() -> None:
     assert any(one.name.startswith("lsr.index.index.Index") for one in EXAMPLES)
 
 
+def tiny_recipe(folder: Path) -> Path:
+    """Write a recipe of one step, and four pairs to learn from."""
+    pairs = [("cats", "cats purr"), ("dogs", "dogs bark"), ("cows", "cows moo"), ("ants", "ants")]
+    lines = [json.dumps({"query": query, "positive": text}) for query, text in pairs]
+    (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    file = folder / "tiny.toml"
+    file.write_text(
+        'extends = "splade-doc"\n[train]\nsteps = 1\nbatch_size = 4\n'
+        f'[[data.sources]]\npath = "{(folder / "pairs.jsonl").as_posix()}"\n'
+    )
+    return file
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda one: one.name)
 def test_example(
     example: doctest.DocTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder
@@ -58,6 +72,8 @@ def test_example(
         made.add([lsr.Document("a", text="cats purr"), lsr.Document("b", text="dogs bark")])
         made.commit()
         example.globs["index"] = made
+    if any("tiny_recipe" in one.source for one in example.examples):
+        example.globs["tiny_recipe"] = tiny_recipe(tmp_path)
     lines: list[str] = []
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     runner = doctest.DocTestRunner(verbose=False, optionflags=flags)

@@ -27,6 +27,7 @@ HEAVY = {"torch", "transformers", "faiss", "fastapi", "matplotlib", "pandas"}
 #: Modules that cannot live without a heavy library; others import them where they use them.
 ALLOWED_HEAVY = {
     "lsr.bert_torch": {"torch"},
+    "lsr.head_parts": {"torch"},
     "lsr.service.app": {"fastapi"},
     "lsr.service.openapi": {"fastapi"},
     "lsr.service.page": {"fastapi"},
@@ -34,6 +35,27 @@ ALLOWED_HEAVY = {
     "lsr.service.routes_documents": {"fastapi"},
     "lsr.service.routes_search": {"fastapi"},
 }
+#: Modules of training that are made of tensors.
+TENSORS = (
+    "backbone",
+    "csr",
+    "encoded",
+    "gather",
+    "gradcache",
+    "head",
+    "literal",
+    "model",
+    "objective",
+    "ranking",
+    "regulariser",
+    "regularisers",
+    "saving",
+    "sides",
+    "table",
+    "trainer",
+    "watch",
+)
+ALLOWED_HEAVY |= {f"lsr.train.{name}": {"torch", "transformers"} for name in TENSORS}
 #: In `lsr`, these also wait for their use; `index` may have numba and pyarrow.
 SLOW_FOR_LSR = {"numba", "pyarrow", "scipy", "ir_datasets", "rich", "pydantic"}
 APPLICATION = ("cli", "__main__", "demo", "doctor")
@@ -259,10 +281,13 @@ def test_the_wheel_holds_every_module_and_the_bundled_model(wheel: Path) -> None
         for folder in ("templates", "expectations")
         for path in (ROOT / "eval" / folder).iterdir()
     }
+    data |= {f"lsr/train/recipes/{path.name}" for path in (ROOT / "train" / "recipes").iterdir()}
     data |= {f"lsr/service/web/{path.name}" for path in (ROOT / "service" / "web").iterdir()}
     assert modules | data | {"lsr/py.typed"} <= names
     assert not [
-        name for name in names if name.startswith(("index/", "eval/", "service/", "tests/"))
+        name
+        for name in names
+        if name.startswith(("index/", "train/", "eval/", "service/", "tests/"))
     ]
 
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsr.errors import DataError, LsrError
-from lsr.eval.qrels import read_qrels
 from lsr.eval.runs import (
     check_overlap,
     identical_hits,
@@ -20,6 +19,7 @@ from lsr.eval.runs import (
     without_identical,
     write_run,
 )
+from lsr.qrels import read_qrels
 
 GOOD = "q1 Q0 d1 1 2.5 tag\n"
 

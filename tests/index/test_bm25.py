@@ -19,6 +19,7 @@ from lsr.index.bm25_search import Bm25Searcher
 from lsr.index.check import check_folder
 from lsr.index.index import Index
 from lsr.index.search import load_kernels
+from lsr.sparse import SparseVectors
 from lsr.types import Document
 
 WORDS = [f"w{number}" for number in range(60)]
@@ -296,6 +297,32 @@ def test_settings_out_of_range_are_refused() -> None:
         Bm25Leg.from_json({"k2": 1})
 
 
+def test_an_index_whose_tokenizer_is_gone_can_still_be_opened_and_freed_of_the_leg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lsr.model_files import find_model
+
+    mine = tmp_path / "tokenizer.json"
+    mine.write_bytes((find_model("bundled") / "tokenizer.json").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with Index.create(tmp_path / "i", vocab_size=4, encoder=None) as index:
+        index.add(
+            [Document("a", text="jumping foxes")],
+            vectors=SparseVectors.from_dicts([{1: 1.0}], vocab_size=4),
+        )
+    index.add_leg(Bm25Leg(analyzer="hf:tokenizer.json"))
+    assert index.search("jumping", mode="bm25").ids == ["a"]
+    monkeypatch.chdir("/")
+    assert Index.open(tmp_path / "i").search("foxes", mode="bm25").ids == ["a"]
+    mine.write_bytes(mine.read_bytes().replace(b"[MASK]", b"[MUSK]"))
+    changed = Index.open(tmp_path / "i")
+    assert changed.search({1: 1.0}).ids == ["a"] and check_folder(tmp_path / "i").ok
+    with pytest.raises(ConfigError, match="not the tokenizer that the index was made with"):
+        changed.search("foxes", mode="bm25")
+    changed.remove_leg("bm25")
+    assert changed.legs == ("sparse",)
+
+
 def test_damage_beyond_checksums_is_found(tmp_path: Path) -> None:
     index = index_of(tmp_path / "i", corpus(30), Bm25Leg())
     part: Any = index.snapshot.segments[0].legs["bm25"]
@@ -311,7 +338,7 @@ def test_scifact_has_the_published_figure(shared: Path, tmp_path: Path) -> None:
     from ir_measures import R, nDCG
 
     from lsr.corpus import read_documents
-    from lsr.eval.qrels import read_qrels
+    from lsr.qrels import read_qrels
     from lsr.queries import read_queries
 
     folder = shared / "data" / "scifact"

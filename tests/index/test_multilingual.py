@@ -9,9 +9,9 @@ import pytest
 
 from lsr.corpus import read_documents
 from lsr.eval.measures import mean, measure_run
-from lsr.eval.qrels import read_qrels
 from lsr.index.bm25 import Bm25Leg
 from lsr.index.index import Index
+from lsr.qrels import read_qrels
 from lsr.queries import read_queries
 from lsr.types import Document
 

@@ -99,7 +99,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "cross-encoder": (as_cross_encoder, "BertForSequenceClassification, a classifier"),
     "CSR": (
-        lambda at: set_modules(at, "Transformer", "Pooling", "SparseAutoEncoder"),
+        lambda at: set_modules(at, "SparseAutoEncoder", "Pooling"),
         "SparseAutoEncoder module",
     ),
     "unknown chain": (lambda at: set_modules(at, "MLMTransformer"), "chain of MLMTransformer"),

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lsr.errors import ConfigError, DataError
-
-from .text_rows import rows
+from lsr.text_rows import rows
 
 #: Query id -> document id -> grade; above 0 is relevant.
 Grades = dict[str, dict[str, int]]

@@ -1,0 +1,188 @@
+"""The model that is trained: one object for every method, put together from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lsr.errors import ConfigError, ModelError
+from lsr.tokens import TextTokenizer
+from lsr.train.backbone import Backbone, special_ids
+from lsr.train.encoded import Encoded, Side, TokenBatch
+from lsr.train.recipe import Recipe
+from lsr.train.saving import read_extras, read_table, save_model, start_of
+from lsr.train.settings_model import ModelSettings, SideSettings
+from lsr.train.sides import Extras, NetworkSide, TokenSide
+from lsr.train.table import StaticSide, read_table_file, term_counts
+
+__all__ = ["Encoded", "Side", "SparseModel", "TokenBatch", "build_model", "load_model"]
+
+_NO_DECAY = ("bias", "norm")
+
+
+def build_model(recipe: Recipe, *, idf: Tensor | None = None) -> SparseModel:
+    """Return the untrained model of a recipe, its networks as their folders have them.
+
+    `idf` (vocabulary,) is what a query table begins with. Raises ConfigError when the recipe
+    needs it and it is missing or of another vocabulary, ModelError when a folder is no model.
+    New layers are drawn from torch's generator: seed it first.
+    """
+    model = SparseModel(recipe.model, idf=idf)
+    model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    return model
+
+
+def load_model(folder: str | Path, recipe: Recipe) -> SparseModel:
+    """Return the model that `save` wrote to a folder, for a recipe with the same sides.
+
+    Weights are equal bit for bit. Raises ModelError when the folder has other sides.
+    """
+    place = Path(folder)
+    settings = recipe.model.model_copy(update=start_of(place))
+    model = SparseModel(settings, idf=read_table(place))
+    model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    read_extras(model, place)
+    return model
+
+
+class SparseModel(nn.Module):
+    """Query side and document side over one vocabulary.
+
+    `encode` is the forward pass of either; `save` writes a folder that `lsr` loads, and
+    sentence-transformers too where it has the parts.
+    """
+
+    def __init__(self, settings: ModelSettings, *, idf: Tensor | None = None) -> None:
+        super().__init__()
+        if settings.document.kind == "csr":
+            raise ConfigError("csr codes come from dense vectors; see lsr.train.csr")
+        self.settings = settings
+        self.keeps_inputs = False
+        body = Backbone(settings.init, causal=settings.document.kind == "causal")
+        self.folder = body.folder
+        self.n_vocabulary = body.n_vocabulary
+        self.pad = body.pad
+        self.tokenizers = {
+            "query": self._tokenizer(settings.query, settings.query_length),
+            "document": self._tokenizer(settings.document, settings.document_length),
+        }
+        if self.tokenizer.size > self.n_vocabulary:
+            raise ModelError(
+                f"{body.folder}: the tokenizer has {self.tokenizer.size} tokens but the model "
+                f"has a vocabulary of {self.n_vocabulary}"
+            )
+        self.special = special_ids(self.tokenizer, self.n_vocabulary)
+        body.prepare(self.special, settings.head_scale)
+        self.document = self._network_side(settings.document, body, None)
+        self.query = self._query_side(body, idf)
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The tokenizer of documents."""
+        return self.tokenizers["document"]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def collate(self, side: Side, texts: Sequence[str]) -> TokenBatch:
+        """Return texts as a batch for `encode`, padded to the longest of them."""
+        return self.pack([row.tolist() for row in self.tokenizers[side].encode(list(texts))])
+
+    def pack(self, rows: Sequence[Sequence[int]]) -> TokenBatch:
+        """Return lists of term ids as a batch for `encode`, padded to the longest of them."""
+        longest = max((len(row) for row in rows), default=0) or 1
+        ids = torch.full((len(rows), longest), self.pad)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        for at, row in enumerate(rows):
+            ids[at, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[at, : len(row)] = 1
+        return TokenBatch(ids, mask)
+
+    def encode(self, side: Side, batch: TokenBatch) -> Encoded:
+        """Return the vectors of the texts of a batch, with gradients."""
+        module = self.query if side == "query" else self.document
+        encoded: Encoded = module(batch)
+        if not self.keeps_inputs:
+            return encoded
+        return encoded._replace(inputs=term_counts(batch, self.n_vocabulary, self.special) > 0)
+
+    def forward(self, side: Side, batch: TokenBatch) -> Encoded:
+        """Return `encode`; wrappers such as DDP call the model itself."""
+        return self.encode(side, batch)
+
+    def parameter_groups(
+        self, lr: float, table_lr: float, weight_decay: float
+    ) -> list[dict[str, Any]]:
+        """Return what an optimiser takes: weights, biases and norms (no decay), the query table."""
+        decayed, plain, table = [], [], []
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            if isinstance(self.query, StaticSide) and parameter is self.query.weight:
+                table.append(parameter)
+            elif parameter.ndim < 2 or any(part in name.lower() for part in _NO_DECAY):
+                plain.append(parameter)
+            else:
+                decayed.append(parameter)
+        groups = [
+            {"params": decayed, "lr": lr, "weight_decay": weight_decay},
+            {"params": plain, "lr": lr, "weight_decay": 0.0},
+            {"params": table, "lr": table_lr, "weight_decay": 0.0},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
+        """Write the model to a new folder, in a layout that sentence-transformers loads.
+
+        `half` stores the networks as float16. Parts that others have no modules for go into
+        `sparse_head.json` and a file of tensors, which `lsr` reads.
+        """
+        save_model(self, Path(folder), half=half)
+
+    def _tokenizer(self, side: SideSettings, length: int) -> TextTokenizer:
+        special = side.kind not in ("binary", "table")
+        return TextTokenizer(self.folder, length=length, special=special)
+
+    def _network_side(
+        self, settings: SideSettings, body: Backbone, extras: Extras | None
+    ) -> NetworkSide | TokenSide:
+        if extras is None:
+            extras = Extras(settings, body.width, body.n_vocabulary)
+        kind = TokenSide if settings.kind in ("mlp", "expmlp") else NetworkSide
+        return kind(settings, body, extras, self.special)
+
+    def _query_side(self, body: Backbone, idf: Tensor | None) -> nn.Module:
+        settings = self.settings.query
+        if settings.kind in ("binary", "table"):
+            table = None
+            if settings.table == "file":
+                table = read_table_file(
+                    Path(str(settings.table_file)), self.tokenizer, self.n_vocabulary
+                )
+            elif settings.table != "none":
+                table = idf
+                if table is None:
+                    raise ConfigError("the query table begins with idf, and no idf was given")
+                if len(table) == self.tokenizer.size:  # rows that no token has weigh nothing
+                    table = functional.pad(table, (0, self.n_vocabulary - len(table)))
+            return StaticSide(settings, self.n_vocabulary, self.special, table)
+        if self.settings.shared:
+            if settings == self.settings.document:
+                return self.document
+            same = settings.kind == self.settings.document.kind
+            return self._network_side(settings, body, self.document.extras if same else None)
+        own = Backbone(self.settings.query_init or self.settings.init, causal=body.causal)
+        if own.n_vocabulary != self.n_vocabulary:
+            raise ModelError(
+                f"{own.folder} has {own.n_vocabulary} terms, {self.folder} {self.n_vocabulary}; "
+                "both sides must share one vocabulary"
+            )
+        own.prepare(self.special, self.settings.head_scale)
+        return self._network_side(settings, own, None)

@@ -1,0 +1,137 @@
+"""Sides with a network: a masked or causal language model and its vocabulary head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lsr.head_parts import activate, focus, prune, token_weights
+from lsr.train.backbone import Backbone, Hidden
+from lsr.train.encoded import Encoded, TokenBatch
+from lsr.train.head import max_logits, pool_weights
+from lsr.train.literal import LiteralResidual
+from lsr.train.settings_model import SideSettings
+from lsr.train.table import term_counts
+
+
+class Extras(nn.Module):
+    """What a side learns beside its network; shared by both sides when their weights are."""
+
+    def __init__(self, settings: SideSettings, width: int, n_vocabulary: int) -> None:
+        super().__init__()
+        self.literal = LiteralResidual(width, n_vocabulary) if settings.literal else None
+        self.importance = nn.Linear(width, 1) if settings.importance else None
+        self.quality = nn.Linear(width, 1) if settings.quality else None
+        self.token = nn.Linear(width, 1) if settings.kind in ("mlp", "expmlp") else None
+        if self.token is not None:  # every term begins with a weight of about one, none is dead
+            nn.init.normal_(self.token.weight, std=0.02)
+            nn.init.ones_(self.token.bias)
+
+
+class NetworkSide(nn.Module):
+    """Pools the logits of a language model over the positions of each text."""
+
+    def __init__(
+        self, settings: SideSettings, backbone: Backbone, extras: Extras, special: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = backbone
+        self.extras = extras
+        self.special = list(special)
+
+    def forward(self, batch: TokenBatch) -> Encoded:
+        """Return the vectors of the texts."""
+        settings, extras = self.settings, self.extras
+        hidden: Hidden = self.backbone(batch.input_ids, batch.attention_mask)
+        base = self._pool(hidden)
+        if extras.quality is not None:
+            base = base * torch.sigmoid(extras.quality(hidden.rows(last=False)).float())
+        weights = base
+        if settings.scope == "input" or extras.literal is not None:
+            inputs = term_counts(batch, self.backbone.n_vocabulary, self.special) > 0
+            if settings.scope == "input":
+                weights = base = base * inputs
+            if extras.literal is not None:
+                state = hidden.rows(last=settings.pooling == "last")
+                weights = base + extras.literal(state, inputs)
+        return Encoded(_finish(weights, settings, used=not self.training), base)
+
+    def _pool(self, hidden: Hidden) -> Tensor:
+        settings, body = self.settings, self.backbone
+        head = hidden.states, body.decoder, body.bias, hidden.lengths
+        into = partial(activate, activation=settings.activation, logs=settings.logs)
+        if settings.kind == "clsmlm" or settings.pooling in ("last", "cls"):
+            rows = hidden.rows(last=settings.pooling == "last")
+            return into(functional.linear(rows, body.decoder, body.bias).float())
+        if self.extras.importance is not None:
+            importance = functional.softplus(self.extras.importance(hidden.states).float()).log1p()
+            return pool_weights(
+                *head, pooling=_max_or_sum(settings), activate=into, importance=importance
+            )
+        if settings.pooling == "sum":
+            return pool_weights(*head, pooling="sum", activate=into)
+        return into(max_logits(*head, all_terms=settings.activation != "relu"))
+
+
+class TokenSide(nn.Module):
+    """A weight for each token of the text, and nothing else; expMLP weighs added terms as well.
+
+    The weight is a linear layer on what the vocabulary projection would see: the language
+    model's last hidden state through its transform.
+    """
+
+    def __init__(
+        self, settings: SideSettings, backbone: Backbone, extras: Extras, special: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = backbone
+        self.extras = extras
+        self.special = list(special)
+
+    def forward(self, batch: TokenBatch) -> Encoded:
+        """Return the vectors of the texts."""
+        if self.settings.kind == "expmlp":
+            batch = expanded(batch, self.backbone.pad)
+        hidden: Hidden = self.backbone(batch.input_ids, batch.attention_mask)
+        if self.extras.token is None:
+            raise TypeError("a side of tokens has a layer for their weights")
+        scores = self.extras.token(hidden.states).squeeze(1).float()
+        weights = activate(scores, self.settings.activation, self.settings.logs)
+        shape = len(batch.input_ids), self.backbone.n_vocabulary
+        places = hidden.texts() * shape[1] + hidden.terms
+        add = self.settings.duplicates == "sum"
+        vectors = token_weights(weights, places, shape, add=add)
+        vectors = vectors.index_fill(1, torch.tensor(self.special, device=vectors.device), 0.0)
+        finished = _finish(vectors, self.settings, used=not self.training)
+        return Encoded(finished, vectors)
+
+
+def expanded(batch: TokenBatch, pad: int) -> TokenBatch:
+    """Return the batch with each text's added terms right after its own tokens."""
+    if batch.expansions is None:
+        return batch
+    present = batch.expansions >= 0
+    ids = torch.cat([batch.input_ids, batch.expansions.masked_fill(~present, pad)], 1)
+    mask = torch.cat([batch.attention_mask, present.to(batch.attention_mask.dtype)], 1)
+    # Padding goes to the end, or a text's vector would depend on the others of its batch.
+    order = (mask == 0).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(mask.sum(1).max())]
+    return TokenBatch(ids.gather(1, order), mask.gather(1, order))
+
+
+def _finish(weights: Tensor, settings: SideSettings, *, used: bool) -> Tensor:
+    """Return what scores are made of; weights are pruned in use, not while the side trains."""
+    if used:
+        weights = prune(weights, settings.prune)
+    weights = focus(weights, settings.window)
+    return functional.normalize(weights, dim=1) if settings.norm == "l2" else weights
+
+
+def _max_or_sum(settings: SideSettings) -> Literal["max", "sum"]:
+    return "sum" if settings.pooling == "sum" else "max"
