@@ -33,8 +33,8 @@ class Feedback:
     rankings are fused; `both`: the documents come from the fused ranking, and the new rankings are
     fused again. `legs` are those that get a new query: None for all of them, and with `pre` for
     the dense leg where the search has one, else for the first. `terms` are added at most; `alpha`
-    is the share of the query as it was asked, `dense` how dense vectors are combined ("average" gives the query the share of one
-    document, whatever `alpha` says).
+    is the share of the query as it was asked, `dense` how dense vectors are combined ("average"
+    gives the query the share of one document, whatever `alpha` says).
     """
 
     docs: int = 3
