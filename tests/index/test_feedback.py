@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lsr.errors import ConfigError
@@ -48,6 +48,7 @@ def test_rm3_adds_only_what_may_be_added() -> None:
     assert rm3({}, documents, [1.0], terms=1, alpha=0.0) == {"the": 1.0}
 
 
+@settings(deadline=None)
 @given(rows, st.lists(rows, min_size=1, max_size=4), st.integers(1, 8), st.floats(0, 1))
 def test_rocchio_on_sparse_vectors_equals_its_formula(
     query: dict[int, float], documents: list[dict[int, float]], terms: int, alpha: float
@@ -71,6 +72,7 @@ def test_rocchio_on_sparse_vectors_equals_its_formula(
     assert (np.diff(found.terms.astype(int)) > 0).all() and (found.weights > 0).all()
 
 
+@settings(deadline=None)
 @given(rows, st.lists(rows, min_size=1, max_size=4))
 def test_all_of_the_query_is_the_query(query: dict[int, float], documents: list[Any]) -> None:
     asked = vectors([query])[0]
