@@ -149,7 +149,7 @@ def _collect(n_blocks: int, lowest: Any, block: int, work: Work) -> Any:
 
 @kernel
 def _look(rows: Rows, window: Window, k: int, room: int, work: Work, hits: Hits) -> Any:
-    """Score the rows with the largest sums; return a score that k documents reach, 0 if fewer."""
+    """Score the rows with the largest sums; return (hits, a score that k of them reach, or 0)."""
     n_blocks = (window.n_rows + BLOCK - 1) // BLOCK
     wanted, tried, size = k + k // 2 + 4, np.int64(UNITS + 1), 0
     while size < k and tried > 1:
@@ -166,13 +166,13 @@ def _look(rows: Rows, window: Window, k: int, room: int, work: Work, hits: Hits)
             )
         tried, wanted = lowest, 4 * wanted
     if size < k:
-        return np.float32(0)
+        return size, np.float32(0)
     if size > k:
         keep_best(hits.scores, hits.ranks, hits.rows, size, k)
     worst = hits.scores[0]
     for at in range(1, k):
         worst = min(worst, hits.scores[at])
-    return worst
+    return k, worst
 
 
 @kernel
@@ -215,10 +215,15 @@ def _search(
         rest, price = _plan(lists, n_terms, skip * aim, price, found, work)
         _read(lists, rows, masks, window, n_terms, found, work)
         if not threshold > TINY and size == 0:
-            threshold = max(threshold, _look(rows, window, k, room, work, hits))
+            size, reached = _look(rows, window, k, room, work, hits)
+            threshold = max(threshold, reached)
             if rest > TOO_MUCH * skip * threshold:
                 rest, price = _plan(lists, n_terms, skip * threshold, price, found, work)
                 _read(lists, rows, masks, window, n_terms, found, work)
+            if rows.documents.shape[0]:
+                size = 0  # a document's other rows may be better
+            for at in range(size):
+                work.sums[hits.rows[at] - first_row] = 0
         n_blocks = (n_rows + BLOCK - 1) // BLOCK
         rest_units = rest / window.unit + slop * np.float32(UNITS) + np.float32(2)
         block, last = 0, np.int64(-1)

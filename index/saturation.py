@@ -23,7 +23,7 @@ class Saturation(NamedTuple):
 
 
 #: How much that is, where weights count as they are and where they saturate; measured.
-SKIP, SKIP_COUNTS = 0.3, 0.3
+SKIP, SKIP_COUNTS = 0.3, 0.15
 
 #: For rows whose weights count as they are.
 NONE = Saturation(frozen(np.zeros(0, np.float32)), frozen(np.array([0, 0, 1, SKIP], np.float32)))

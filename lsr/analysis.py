@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -102,7 +101,6 @@ class Analyzer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class WordAnalyzer:
     """Words in lower case, without stop words, stemmed; a `language` of None has only the words.
 
@@ -115,15 +113,12 @@ class WordAnalyzer:
     ['dog', 'hous', 'naïv', '黑猫', '猫警']
     """
 
-    language: str | None = "english"
-
-    def __post_init__(self) -> None:
-        stemmer = None if self.language is None else _stemmer(self.language)
-        stops = stop_words(self.language or "")
-        object.__setattr__(self, "_stem", stemmer.stemWord if stemmer else None)
-        object.__setattr__(self, "_stops", stops)
+    def __init__(self, language: str | None = "english") -> None:
+        self.language = language
+        self._stem = None if language is None else _stemmer(language).stemWord
+        self._stops = stop_words(language or "")
         # The words of queries come again and again; those of documents a numbering remembers.
-        object.__setattr__(self, "_term_of", lru_cache(maxsize=1 << 16)(self._term))
+        self._term_of = lru_cache(maxsize=1 << 16)(self._term)
 
     @property
     def name(self) -> str:
@@ -173,8 +168,7 @@ class WordAnalyzer:
         return self._terms(words, [term for units in others for term in _pairs(units) or units])
 
     def _terms(self, words: list[str], others: list[str]) -> list[str]:
-        term_of = self._term_of  # type: ignore[attr-defined]
-        terms = [term for term in map(term_of, words) if term]
+        terms = [term for term in map(self._term_of, words) if term]
         if not terms and not others:
             terms = [term for term in map(_plain, words) if term]
         return terms + others
@@ -182,12 +176,11 @@ class WordAnalyzer:
     def _term(self, word: str) -> str:
         """Return the term of a word, empty for a stop word."""
         plain = _plain(word)
-        if not plain or plain in self._stops:  # type: ignore[attr-defined]
+        if not plain or plain in self._stops:
             return ""
         if "'" in plain:
             plain = self._without_elision(plain)
-        stem = self._stem  # type: ignore[attr-defined]
-        return plain if stem is None else stem(plain) or plain
+        return plain if self._stem is None else self._stem(plain) or plain
 
     def _without_elision(self, word: str) -> str:
         if self.language in ("english", "porter"):

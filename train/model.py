@@ -17,7 +17,7 @@ from lsr.train.encoded import Encoded, Side, TokenBatch
 from lsr.train.recipe import Recipe
 from lsr.train.saving import read_extras, read_table, save_model, start_of
 from lsr.train.settings_model import ModelSettings, SideSettings
-from lsr.train.sides import Extras, NetworkSide, TokenSide
+from lsr.train.sides import Extras, NetworkSide, TokenSide, extras_of
 from lsr.train.table import StaticSide, read_table_file, term_counts
 
 __all__ = ["Encoded", "Side", "SparseModel", "TokenBatch", "build_model", "load_model"]
@@ -176,7 +176,7 @@ class SparseModel(nn.Module):
         if self.settings.shared:
             if settings == self.settings.document:
                 return self.document
-            same = settings.kind == self.settings.document.kind
+            same = extras_of(settings) == extras_of(self.settings.document)
             return self._network_side(settings, body, self.document.extras if same else None)
         own = Backbone(self.settings.query_init or self.settings.init, causal=body.causal)
         if own.n_vocabulary != self.n_vocabulary:

@@ -54,7 +54,9 @@ class Regulariser:
         return ramp(step, self.ramp_steps)
 
     def strength(self, step: int) -> float:
-        """Return lambda at a step."""
+        """Return lambda at a step, 0 when there is no regulariser."""
+        if self.settings.kind == "none":
+            return 0.0
         factor = 1.0 if self.controller is None else self.controller.factor
         return self.settings.weight * factor * self.share(step)
 
@@ -65,7 +67,7 @@ class Regulariser:
         """
         settings, base = self.settings, encoded.base
         strength = self.strength(step)
-        if settings.kind == "none" or not strength or not base.requires_grad:
+        if not strength or not base.requires_grad:
             return None
         if settings.kind == "l1":
             return strength * l1(base, l0_threshold=settings.l0_threshold)

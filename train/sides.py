@@ -19,15 +19,25 @@ from lsr.train.settings_model import SideSettings
 from lsr.train.table import term_counts
 
 
+def extras_of(settings: SideSettings) -> tuple[bool, bool, bool, bool]:
+    """Return what a side learns beside its network: residual, importance, quality, token weights.
+
+    Sides that share their network share these, too, when both have the same.
+    """
+    token = settings.kind in ("mlp", "expmlp")
+    return settings.literal, settings.importance, settings.quality, token
+
+
 class Extras(nn.Module):
     """What a side learns beside its network; shared by both sides when their weights are."""
 
     def __init__(self, settings: SideSettings, width: int, n_vocabulary: int) -> None:
         super().__init__()
-        self.literal = LiteralResidual(width, n_vocabulary) if settings.literal else None
-        self.importance = nn.Linear(width, 1) if settings.importance else None
-        self.quality = nn.Linear(width, 1) if settings.quality else None
-        self.token = nn.Linear(width, 1) if settings.kind in ("mlp", "expmlp") else None
+        literal, importance, quality, token = extras_of(settings)
+        self.literal = LiteralResidual(width, n_vocabulary) if literal else None
+        self.importance = nn.Linear(width, 1) if importance else None
+        self.quality = nn.Linear(width, 1) if quality else None
+        self.token = nn.Linear(width, 1) if token else None
         if self.token is not None:  # every term begins with a weight of about one, none is dead
             nn.init.normal_(self.token.weight, std=0.02)
             nn.init.ones_(self.token.bias)

@@ -108,6 +108,31 @@ def test_a_model_with_a_head_of_our_own_is_indexed_and_searched(
     assert encoder.info()["document"]["literal"] is True
 
 
+@pytest.mark.parametrize("side", ["query", "document"])
+def test_a_residual_of_one_side_leaves_the_other_alone(
+    side: str, masked: Path, tmp_path: Path
+) -> None:
+    other = "document" if side == "query" else "query"
+    changes = f"model.{other}.literal=false", "model.query.norm=none"
+    model, recipe = built("prosper-bert", masked, *changes)
+    with torch.no_grad():
+        for name, lifted in ((side, True), (other, False)):
+            encoded = model.encode(name, model.collate(name, DOCUMENTS))  # type: ignore[arg-type]
+            assert encoded.vectors.equal(encoded.base) is not lifted
+    model.save(tmp_path / "model")
+    again = load_model(tmp_path / "model", recipe).eval()
+    encoder = load_encoder(tmp_path / "model")
+    np.testing.assert_array_equal(vectors(again, side, DOCUMENTS), vectors(model, side, DOCUMENTS))
+    np.testing.assert_allclose(
+        encoder.encode_documents(DOCUMENTS).to_scipy().toarray(),
+        vectors(model, "document", DOCUMENTS), atol=1e-5,
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        encoder.encode_queries(DOCUMENTS).to_scipy().toarray(),
+        vectors(model, "query", DOCUMENTS), atol=1e-5,
+    )  # fmt: skip
+
+
 def test_head_settings_and_tensors_are_part_of_the_fingerprint(
     masked: Path, tmp_path: Path
 ) -> None:

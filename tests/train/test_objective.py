@@ -48,6 +48,12 @@ def test_parts_add_up_and_statistics_describe_the_vectors() -> None:
     )
 
 
+def test_a_side_without_a_regulariser_has_no_lambda() -> None:
+    loss = objective("splade-doc")(sparse(4, 0), sparse(8, 1), Candidates(2), 100_000)
+    assert loss.statistics["query_lambda"] == 0
+    assert set(loss.parts) == {"infonce", "document_flops"}
+
+
 def test_flops_per_slot_adds_the_columns() -> None:
     documents = sparse(6, 2)
     changes = "regularise.document.per_slot=true", "regularise.document.ramp_steps=0"
