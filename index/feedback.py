@@ -31,10 +31,10 @@ class Feedback:
     arXiv 2205.00235): `pre`: the feedback documents come from the fused ranking, and the result is
     the one feedback leg's new ranking; `post`: each leg takes its own best documents, and the new
     rankings are fused; `both`: the documents come from the fused ranking, and the new rankings are
-    fused again. `legs` are those that get a new query: None for the dense leg where the search
-    has one, else for all. `terms` are added at most; `alpha` is the share of the query as it was
-    asked, `dense` how dense vectors are combined ("average" gives the query the share of one
-    document, whatever `alpha` says).
+    fused again. `legs` are those that get a new query: None for all of them, and with `pre` for
+    the dense leg where the search has one, else for the first. `terms` are added at most; `alpha`
+    is the share of the query as it was asked, `dense` how dense vectors are combined ("average"
+    gives the query the share of one document, whatever `alpha` says).
     """
 
     docs: int = 3
@@ -64,8 +64,9 @@ class Feedback:
         Raises ConfigError for a leg that the search does not have, and for `pre` with several.
         """
         if self.legs is None:
-            chosen = ["dense"] if "dense" in legs else list(legs)
-            return chosen[:1] if self.when == "pre" else chosen
+            if self.when != "pre":
+                return list(legs)
+            return ["dense"] if "dense" in legs else list(legs[:1])
         for name in self.legs:
             if name not in legs:
                 raise ConfigError(

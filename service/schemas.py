@@ -62,7 +62,10 @@ class FeedbackAsked(Closed):
         default="both", description="Of hybrid: fuse before feedback, after it, or both."
     )
     legs: list[Literal["sparse", "bm25", "dense"]] | None = Field(
-        default=None, min_length=1, max_length=3, description="Default dense, or all without it."
+        default=None,
+        min_length=1,
+        max_length=3,
+        description="Default all; with pre dense, or the first.",
     )
     dense: Literal["rocchio", "average"] = "rocchio"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lsr.errors import ConfigError
@@ -48,6 +48,7 @@ def test_rm3_adds_only_what_may_be_added() -> None:
     assert rm3({}, documents, [1.0], terms=1, alpha=0.0) == {"the": 1.0}
 
 
+@settings(deadline=None)
 @given(rows, st.lists(rows, min_size=1, max_size=4), st.integers(1, 8), st.floats(0, 1))
 def test_rocchio_on_sparse_vectors_equals_its_formula(
     query: dict[int, float], documents: list[dict[int, float]], terms: int, alpha: float
@@ -56,18 +57,22 @@ def test_rocchio_on_sparse_vectors_equals_its_formula(
     asked = vectors([query]).to_scipy().toarray()[0].astype(np.float64)
     rows = vectors(documents).to_scipy().toarray().astype(np.float64)
     mean = (rows / np.linalg.norm(rows, axis=1)[:, None]).sum(axis=0)
-    mean[np.argsort(-mean, kind="stable")[terms:]] = 0
+    order = np.argsort(-mean, kind="stable")
+    # Which of two terms with nearly equal weights is kept may be decided by rounding.
+    gap = mean[order[terms - 1]] - mean[order[terms]]
+    assume(mean[order[terms]] == 0 or gap > 1e-5 * mean[order[0]])
+    mean[order[terms:]] = 0
     length = np.linalg.norm(asked)
     mixed = alpha * asked / length + (1 - alpha) * mean / np.linalg.norm(mean)
     mixed *= length / np.linalg.norm(mixed)
     dense = np.zeros(VOCABULARY)
     dense[found.terms] = found.weights
-    # Which of several terms with equal weights is kept may differ by rounding.
     assert np.linalg.norm(dense) == pytest.approx(length, rel=1e-5)
-    np.testing.assert_allclose(np.sort(dense), np.sort(mixed), atol=1e-5 * length)
+    np.testing.assert_allclose(dense, mixed, atol=1e-5 * length)
     assert (np.diff(found.terms.astype(int)) > 0).all() and (found.weights > 0).all()
 
 
+@settings(deadline=None)
 @given(rows, st.lists(rows, min_size=1, max_size=4))
 def test_all_of_the_query_is_the_query(query: dict[int, float], documents: list[Any]) -> None:
     asked = vectors([query])[0]
@@ -84,7 +89,8 @@ def test_dense_feedback_by_hand() -> None:
 
 
 def test_which_legs_get_feedback() -> None:
-    assert Feedback().chosen(["sparse", "bm25", "dense"]) == ["dense"]
+    assert Feedback().chosen(["sparse", "bm25", "dense"]) == ["sparse", "bm25", "dense"]
+    assert Feedback(when="pre").chosen(["sparse", "bm25", "dense"]) == ["dense"]
     assert Feedback().chosen(["sparse", "bm25"]) == ["sparse", "bm25"]
     assert Feedback(when="pre").chosen(["sparse", "bm25"]) == ["sparse"]
     assert Feedback(legs=("bm25", "sparse")).chosen(["sparse", "bm25"]) == ["sparse", "bm25"]

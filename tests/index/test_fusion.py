@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsr.errors import ConfigError
@@ -149,6 +149,7 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         fused({"a": A}, Fusion(missing="rescore"))
 
 
+@settings(deadline=None)
 @given(several, fusions)
 def test_every_candidate_comes_once_and_in_order(legs: dict[str, Rows], fusion: Fusion) -> None:
     found = fused(legs, fusion)
@@ -161,6 +162,7 @@ def test_every_candidate_comes_once_and_in_order(legs: dict[str, Rows], fusion: 
     )
 
 
+@settings(deadline=None)
 @given(several, fusions)
 def test_the_order_of_legs_and_the_scale_of_weights_change_nothing(
     legs: dict[str, Rows], fusion: Fusion
@@ -174,11 +176,13 @@ def test_the_order_of_legs_and_the_scale_of_weights_change_nothing(
         assert turned[key] == pytest.approx(expected[key], abs=1e-9)
 
 
+@settings(deadline=None)
 @given(leg_rows, fusions)
 def test_one_leg_alone_keeps_its_order(rows: Rows, fusion: Fusion) -> None:
     assert list(fused({"a": rows}, fusion)) == ranking(rows).keys.tolist()
 
 
+@settings(deadline=None)
 @given(several, st.sampled_from(["minmax", "zscore", "dbsf"]), st.sampled_from(MISSING))
 def test_scores_may_be_shifted_and_stretched(
     legs: dict[str, Rows], method: Any, missing: Any

@@ -184,7 +184,7 @@ def mean_of(index: Index, ids: list[str]) -> Any:
 def test_when_rankings_are_fused_around_feedback(index: Index, when: Any) -> None:
     """By hand, with the plain searches: arXiv 2205.00235, section 3."""
     query = "cats moo"
-    settings = Feedback(docs=3, alpha=0.4, when=when)
+    settings = Feedback(docs=3, alpha=0.4, when=when, legs=("dense",))
     source = index.search(query, k=3, mode="dense" if when == "post" else "hybrid")
     asked = ToyDense().encode_queries([query])[0]
     asked = asked / np.linalg.norm(asked)
