@@ -25,7 +25,7 @@ demo: $(VENV)/.demo  ## index the Python documentation on this machine and ask i
 	$(BIN)/lsr demo --out $(DEMO)
 
 test: $(VENV)/.test lint types  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 quick: $(VENV)/.test  ## the tests without the slow ones
 	$(BIN)/python -m pytest -m 'not slow'
