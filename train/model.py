@@ -44,6 +44,9 @@ def load_model(folder: str | Path, recipe: Recipe) -> SparseModel:
     """
     place = Path(folder)
     settings = recipe.model.model_copy(update=start_of(place))
+    if settings.query.table == "file":  # the folder has it, scaled
+        query = settings.query.model_copy(update={"table": "idf", "table_file": None})
+        settings = settings.model_copy(update={"query": query})
     model = SparseModel(settings, idf=read_table(place))
     model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
     read_extras(model, place)
@@ -172,6 +175,8 @@ class SparseModel(nn.Module):
                     raise ConfigError("the query table begins with idf, and no idf was given")
                 if len(table) == self.tokenizer.size:  # rows that no token has weigh nothing
                     table = functional.pad(table, (0, self.n_vocabulary - len(table)))
+            if table is not None:
+                table = table * self.settings.table_scale
             return StaticSide(settings, self.n_vocabulary, self.special, table)
         if self.settings.shared:
             if settings == self.settings.document:

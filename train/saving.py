@@ -78,7 +78,7 @@ def start_of(folder: Path) -> dict[str, Any]:
     """Return the settings of a model that begins with the networks of a saved folder."""
     own = folder / QUERY_NETWORK
     query = str(own) if own.is_dir() else None
-    return {"init": str(folder), "query_init": query, "head_scale": 1.0}
+    return {"init": str(folder), "query_init": query, "head_scale": 1.0, "table_scale": 1.0}
 
 
 def read_table(folder: Path) -> Tensor | None:

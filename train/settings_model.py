@@ -103,6 +103,11 @@ class ModelSettings(Settings):
         description="divide the logits by this once, at the start; for heads whose outputs are "
         "so large that every term is active",
     )  # fmt: skip
+    table_scale: float = Field(
+        default=1.0, gt=0.0,
+        description="multiply a query table by this once, at the start: a network that is trained "
+        "already gives scores beside idf that are too far apart for KL to learn from",
+    )  # fmt: skip
     query: SideSettings = Field(default_factory=SideSettings, description="the query side")
     document: SideSettings = Field(default_factory=SideSettings, description="the document side")
 

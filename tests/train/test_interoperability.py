@@ -196,7 +196,15 @@ def test_other_vocabularies_are_told(masked: Path, tmp_path: Path) -> None:
         build_model(recipe)
     table.write_text(json.dumps({"cats": 2.0}))
     model = build_model(recipe)
-    assert float(model.query.table()[model.tokenizer.vocabulary["cats"]]) == 2.0  # type: ignore[operator]
+    cats = model.tokenizer.vocabulary["cats"]
+    assert float(model.query.table()[cats]) == 2.0  # type: ignore[operator]
+    changes.append("model.table_scale=0.25")
+    recipe = read_recipe("opensearch-doc-v2", changes=[f"model.init={masked}", *changes])
+    scaled = build_model(recipe)
+    assert float(scaled.query.table()[cats]) == 0.5  # type: ignore[operator]
+    scaled.save(tmp_path / "scaled")
+    again = load_model(tmp_path / "scaled", recipe)
+    assert float(again.query.table()[cats]) == 0.5  # type: ignore[operator]
 
 
 def test_an_untrained_head_that_is_too_large_is_told_and_can_be_scaled(
