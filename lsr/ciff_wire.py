@@ -27,6 +27,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _POSTING, _DOCUMENT, _FREQUENCY = 0x22, 0x08, 0x10
 _FEW, _MANY = 2**12, 2**20
 _AT_ONCE = 2**20
+#: A tag, a field's number and type, has 32 bits.
+_TAG_BYTES = 5
 
 
 class WireError(Exception):
@@ -305,7 +307,10 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
 
 def _field(data: bytes, at: int) -> tuple[int, int, int | bytes, int]:
     """Return number, wire type and value of the field at `at`, and where the next one is."""
+    start = at
     tag, at = _read_varint(data, at)
+    if at - start > _TAG_BYTES or tag >= 2**32:
+        raise WireError("a field's number is larger than protobuf allows")
     number, kind = tag >> 3, tag & 7
     if number == 0:
         raise WireError("a field has number 0")

@@ -120,7 +120,7 @@ def run_search(
     started = time.perf_counter()
     index = served.index
     generation = index.generation
-    mode = request.mode or served.default_mode
+    mode = _mode(served, request)
     depth = request.depth or request.offset + request.limit
     if request.like is not None:
         result = index.more_like(request.like, k=depth, filter=request.filter)
@@ -189,7 +189,7 @@ def run_explain(
     most_depth: int = DEPTH,
 ) -> dict[str, Any]:
     """Return why a document scores what it does. Raises Problem 404 if there is none."""
-    mode = request.mode or served.default_mode
+    mode = _mode(served, request)
     hybrid = mode == _HYBRID
     found = served.index.explain(
         query_of(request),
@@ -250,6 +250,17 @@ def feedback_of(asked: FeedbackAsked | None) -> Feedback | bool:
         return False
     legs = None if asked.legs is None else tuple(asked.legs)
     return Feedback(asked.docs, asked.terms, asked.alpha, asked.when, legs, asked.dense)
+
+
+def _mode(served: Served, request: Asked) -> str:
+    """Return the leg that is asked for, or hybrid; Problem where the index lacks what it needs."""
+    legs = served.index.legs
+    mode = request.mode or served.default_mode
+    if mode == _HYBRID and len(legs) < 2:
+        raise _too_much("mode", f"hybrid search needs two legs; the index has {legs[0]} only")
+    if mode not in (_HYBRID, *legs):
+        raise _too_much("mode", f"the index has no leg {mode}; it has {', '.join(legs)}")
+    return mode
 
 
 def _given(request: Asked, mode: str, vector: SparseVector | None) -> dict[str, Any] | None:

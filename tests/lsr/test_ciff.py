@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lsr import ciff, spill
@@ -278,6 +278,10 @@ def test_any_encoding_that_protobuf_allows_is_read(parts: list[bytes], term_last
 
 @settings(max_examples=300, deadline=None)
 @given(postings=LISTS, changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255))))
+@example(  # a tag of more than 32 bits
+    postings=[(1, 16384), (128, 128), (128, 2097152), (128, 2097152)],
+    changes=[(107, 128), (25637, 160)],
+)
 def test_damaged_lists_are_read_as_protobuf_does_or_refused(
     postings: list[tuple[int, int]], changes: list[tuple[int, int]]
 ) -> None:

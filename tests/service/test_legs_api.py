@@ -143,4 +143,4 @@ def test_an_index_without_sparse_vectors_is_served(tmp_path: Path, client_for: A
     context: AbstractContextManager[TestClient] = client_for(tmp_path / "shop")
     with context as client:
         assert [hit.id for hit in search(client, query="a cat").hits] == ["a"]
-        assert client.post(SEARCH, json={"query": "x", "mode": "hybrid"}).status_code == 400
+        assert client.post(SEARCH, json={"query": "x", "mode": "hybrid"}).status_code == 422

@@ -36,8 +36,8 @@ def problem(answer: Any, status: int) -> ProblemDetails:
     ("asked", "where", "words"),
     [
         ({"query": "a", "limt": 3}, ["body", "limt"], "not known"),
-        ({"query": "a", "mode": "bm25"}, ["body", "mode"], "sparse leg only"),
-        ({"query": "a", "mode": "hybrid"}, ["body", "mode"], "not built yet"),
+        ({"query": "a", "mode": "bm25"}, ["body", "mode"], "no leg bm25; it has sparse"),
+        ({"query": "a", "mode": "hybrid"}, ["body", "mode"], "the index has sparse only"),
         ({"query": "a", "limit": "ten"}, ["body", "limit"], "integer"),
         ({"query": "a", "limit": 0}, ["body", "limit"], "greater than"),
         ({"query": "a", "limit": 1001}, ["body", "limit"], "at most 1000"),

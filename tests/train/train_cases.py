@@ -83,7 +83,10 @@ def write_masked(folder: Path, *, seed: int = 0) -> Path:
 
 
 def shifted(model: Path, folder: Path, by: float) -> Path:
-    """Write the model again with `by` added to every logit."""
+    """Write the model again with `by` added to every logit, and none for special tokens.
+
+    Our trainer keeps those out of vectors; others do where the model itself does.
+    """
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -92,6 +95,7 @@ def shifted(model: Path, folder: Path, by: float) -> Path:
     tensors = load_file(str(folder / "model.safetensors"))
     bias = next(name for name in tensors if name.endswith("predictions.bias"))
     tensors[bias] = tensors[bias] + by
+    tensors[bias][:5] = -1e4
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
     return folder
 
