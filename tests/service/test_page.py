@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import Browser, find_browser
-from serving import Running
+from serving import Running, serving
+
+from lsr.index.index import Index
 
 HITS = "document.querySelectorAll('.hit').length"
 
@@ -77,6 +80,29 @@ def test_why_shows_products_that_sum_to_the_score_and_the_rank_of_each_leg(page:
     assert sum(rows) == pytest.approx(score, abs=0.02)
     assert page.text(".reasons table:first-child tbody").split()[:2] == ["sparse", "1"]
     assert page.run("document.querySelector('.why').getAttribute('aria-expanded')") == "true"
+
+
+def test_an_index_with_several_legs_lets_one_choose(
+    browser: Browser, shop: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(shop, tmp_path / "shop", ignore=shutil.ignore_patterns("queue", "lock*"))
+    with Index.open(tmp_path / "shop") as index:
+        index.add_leg("bm25")
+    with serving(tmp_path, "shop", "--workers", "1") as service:
+        browser.go(f"{service.url}/?q=warm+jacket")
+        settled(browser, f"{HITS} === 10")
+        browser.wait("!document.querySelector('#ranking').hidden")
+        choices = browser.run("[...document.querySelector('#by').options].map(one => one.value)")
+        assert choices == ["", "hybrid", "sparse", "bm25"]
+        browser.run("document.querySelector('#by').value = 'hybrid'")
+        browser.run("document.querySelector('#by').dispatchEvent(new Event('change'))")
+        settled(browser, "document.querySelector('#status').innerText.includes('hybrid')")
+        assert "by=hybrid" in browser.run("location.search")
+        browser.click(".hit .why")
+        browser.wait("document.querySelectorAll('.reasons meter').length > 1")
+        legs = browser.text(".reasons table:first-child tbody").split()
+        assert {"sparse", "bm25"} <= set(legs)
+        assert browser.complaints() == []
 
 
 def test_paging_has_addresses_that_can_be_followed_and_gone_back_from(
