@@ -98,16 +98,13 @@ def _load(folder: Path) -> Any:
     return model.eval()
 
 
-def load_language_model(folder: Path, *, causal: bool = False) -> Any:
-    """Return the masked, or causal, language model of transformers in a folder, in float32.
+def load_pretrained(kind: Any, folder: Path, what: str) -> tuple[Any, dict[str, Any]]:
+    """Return a model of transformers in a folder, in float32, and what its weights lacked.
 
-    ModelError when it cannot be loaded, or when it has no head and would get a random one.
+    `kind` is an auto class, `what` names the model in the ModelError where it cannot be loaded.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    what = "causal" if causal else "masked"
-    kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
     try:
         with quiet():
             model, info = kind.from_pretrained(
@@ -121,9 +118,22 @@ def load_language_model(folder: Path, *, causal: bool = False) -> Any:
     except Exception as error:  # transformers, safetensors and torch each raise their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"transformers cannot load the {what} language model in {folder} ({reason})",
+            f"transformers cannot load {what} in {folder} ({reason})",
             hint="check that the folder is complete and that transformers knows the architecture",
         ) from error
+    return model, info
+
+
+def load_language_model(folder: Path, *, causal: bool = False) -> Any:
+    """Return the masked, or causal, language model of transformers in a folder, in float32.
+
+    ModelError when it cannot be loaded, or when it has no head and would get a random one.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    what = "causal" if causal else "masked"
+    kind: Any = AutoModelForCausalLM if causal else AutoModelForMaskedLM
+    model, info = load_pretrained(kind, folder, f"the {what} language model")
     missing = sorted(info["missing_keys"])
     if missing or info.get("mismatched_keys"):
         lacking = missing[0] if missing else str(sorted(info["mismatched_keys"])[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsr.errors import ModelError
-from lsr.masked_lm import pack, quiet
+from lsr.masked_lm import load_pretrained, pack
 from lsr.tokens import Ids
 
 if TYPE_CHECKING:
@@ -31,25 +31,9 @@ class TokenEncoder:
 
 
 def _load(folder: Path) -> Any:
-    import torch
     from transformers import AutoModel
 
-    try:
-        with quiet():
-            model, info = AutoModel.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers, safetensors and torch each raise their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"transformers cannot load the encoder in {folder} ({reason})",
-            hint="check that the folder is complete and that transformers knows the architecture",
-        ) from error
+    model, info = load_pretrained(AutoModel, folder, "the encoder")
     # Pooling is ours, so a pooler that the checkpoint does not have does no harm.
     missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
     if missing:
