@@ -199,4 +199,5 @@ def test_one_bad_batch_does_not_end_training() -> None:
     one, empty = objective("splade-max"), torch.zeros(4, V, requires_grad=True)
     for step in range(3 * EMPTY_STEPS):
         documents = sparse(4, 1) if step % 5 == 0 else Encoded(empty, empty)
-        one(sparse(4, 0), documents, Candidates(1), step)
+        loss = one(sparse(4, 0), documents, Candidates(1), step)
+        assert bool(torch.isfinite(loss.total))
