@@ -22,7 +22,7 @@ from .hybrid import DEPTH, HYBRID
 from .info import IndexInfo, describe
 from .knobs import Knobs
 from .leg_answer import leg_result, refuse_sparse_options
-from .legs import SPARSE, Allowed, LegSearcher
+from .legs import MAKERS, SPARSE, Allowed, LegSearcher
 from .neighbours import find_like, own_vector, score_documents
 from .planner import Effort, Path, choose
 from .query import Query, is_sound, to_vectors
@@ -357,9 +357,16 @@ class Reader:
         if chosen not in legs:
             raise ConfigError(
                 f"mode is {chosen!r}; this index has {', '.join(legs)}",
-                hint=f"add the leg: lsr legs {self.path} --add {chosen}",
+                hint=self._hint_for(chosen),
             )
         return chosen
+
+    def _hint_for(self, mode: str) -> str:
+        """Return what somebody may do who asked for a leg that is not there."""
+        if mode not in MAKERS:
+            return f"search with --mode {' or '.join(self._view.legs)}"
+        model = " --dense-model MODEL" if mode == "dense" else ""
+        return f"add the leg: lsr legs {self.path} --add {mode}{model}"
 
     def _searcher(self, view: View, name: str) -> LegSearcher:
         return view.searcher(name, lambda: self._store.legs(view.snapshot.manifest.settings))

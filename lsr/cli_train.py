@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsr.cli_index import OnErrorOption
 from lsr.cli_session import Json, Model, Threads, session
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def mine(
     max_length: Annotated[int, typer.Option(min=8, help="Teachers read so many tokens.")] = 256,
     limit: Annotated[int | None, typer.Option(min=1, help="Take the first examples only.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 42,
+    on_error: OnErrorOption = None,
     model: Model = None,
     threads: Threads = None,
     json: Json = False,
@@ -141,7 +143,7 @@ def mine(
 
     Writes lines of `query`, `positives` and `negatives`, which recipes read.
     """
-    settings = session(ctx).settings(model=model, threads=threads)
+    settings = session(ctx).settings(model=model, threads=threads, on_error=on_error)
     output = session(ctx).output
     from lsr.encoder import load_encoder
     from lsr.train.mining import MineSettings
@@ -152,7 +154,7 @@ def mine(
     output.on_interrupt = "no file was written; scores in --cache are kept"
     teachers = [_teacher(text, max_length) for text in teacher or []]
     found = find(
-        DataSettings(sources=[given]),
+        DataSettings(sources=[given], on_error=settings.on_error),
         load_encoder(settings.model, threads=settings.threads),
         out,
         settings=MineSettings(negatives, depth, skip, margin, seed),

@@ -97,6 +97,8 @@ def mine(
     with tempfile.TemporaryDirectory(prefix="lsr-mine-") as name:
         work = Path(name)
         prepared = prepare(plain, work / "data", folder=base, seed=chosen.seed)
+        for note in prepared.notes:
+            speak(note)
         first = work / "mined.jsonl" if chosen.margin is not None else target
         with _rows_to(first) as write:
             for number, source in enumerate(data.sources):

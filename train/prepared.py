@@ -177,15 +177,10 @@ class _Writer:
         with rejects:
             for number, source in enumerate(self._settings.sources):
                 first_document, first_example = len(self._numbers), len(self._candidates)
-                try:
-                    for example in read_examples(
-                        source, self._folder, score_fields=self._fields, rejects=rejects
-                    ):
-                        self._add(example, number)
-                except DataError as error:
-                    if error.hint and "--on-error" in error.hint:
-                        error.hint = 'mend that record, or --set data.on_error="skip"'
-                    raise
+                for example in read_examples(
+                    source, self._folder, score_fields=self._fields, rejects=rejects
+                ):
+                    self._add(example, number)
                 self._fill(source, first_example, first_document)
         if rejects.count:
             self._notes.append(f"{rejects.count:,} bad record(s) were passed over")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lsr import __version__
 from lsr.encoder import count_threads
-from lsr.errors import ConfigError
+from lsr.errors import ConfigError, DataError
 from lsr.index.disk import replace, reported
 
 from .card import write_card
@@ -164,14 +164,24 @@ def prepare_data(
         )
     fields = [one.field for one in recipe.teachers.models if one.kind == "precomputed"]
     speak = say or (lambda line: None)
-    found = prepare(
-        recipe.data,
-        folder / "data",
-        folder=root,
-        score_fields=list(dict.fromkeys(fields)),
-        seed=recipe.train.seed,
-        on_progress=lambda done: speak(f"{done:,} examples read") if done % 50_000 == 0 else None,
-    )
+
+    def count(done: int) -> None:
+        if done % 50_000 == 0:
+            speak(f"{done:,} examples read")
+
+    try:
+        found = prepare(
+            recipe.data,
+            folder / "data",
+            folder=root,
+            score_fields=list(dict.fromkeys(fields)),
+            seed=recipe.train.seed,
+            on_progress=count,
+        )
+    except DataError as error:
+        if error.hint and "--on-error" in error.hint:  # a setting of the recipe, here
+            error.hint = 'mend that record, or --set data.on_error="skip"'
+        raise
     for note in found.notes:
         speak(note)
     _check_group(recipe, found)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def test_a_leg_is_added_and_removed_without_encoding_anything(
     index.commit()
     assert index.search("", mode="toy").scores == [4.0, 1.0]
     index.remove_leg("toy")
-    with pytest.raises(ConfigError, match="this index has sparse"):
-        index.search("", mode="toy")
+    for mode, hint in (
+        ("toy", "--add toy$"),
+        ("nope", "search with --mode sparse"),
+        ("bm25", r"--add bm25$"),
+        ("dense", "--add dense --dense-model MODEL"),
+    ):
+        with pytest.raises(ConfigError, match="this index has sparse") as caught:
+            index.search("", mode=mode)
+        assert re.search(hint, caught.value.hint or "")
 
 
 def test_rows_that_are_brought_for_a_leg_follow_their_documents(

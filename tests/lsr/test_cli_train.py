@@ -65,6 +65,18 @@ def test_mine_train_and_soup_from_pairs_to_an_index(cli: Any, pairs: Path) -> No
     assert hits[0]["id"] == "0"
 
 
+def test_hints_at_a_bad_line_name_what_the_command_has(cli: Any, pairs: Path) -> None:
+    with pairs.open("a", encoding="utf-8") as file:
+        file.write('{"query": "half')
+    found = cli("mine", pairs, "--out", "mined.jsonl")
+    assert found.code == 4 and "--on-error skip" in found.err
+    found = cli("mine", pairs, "--out", "mined.jsonl", "--on-error", "skip")
+    assert found.code == 0 and "1 bad record(s) were passed over" in found.err
+    changes = ("--set", f'data.sources=[{{path = "{pairs}"}}]')
+    found = cli("train", "splade-doc", "--prepare", "--out", "run", *changes)
+    assert found.code == 4 and '--set data.on_error="skip"' in found.err
+
+
 def test_what_a_teacher_is_must_be_said(cli: Any, pairs: Path) -> None:
     found = cli("mine", pairs, "--out", "m.jsonl", "--margin", "0.1", "--teacher", "folder")
     assert found.code == 2 and "--teacher sparse:FOLDER" in found.err
