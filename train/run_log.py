@@ -76,20 +76,6 @@ class Averages:
         return found
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Return the events of a run, in order; a last line that was cut off is left out."""
-    path = folder / "log.jsonl"
-    if not path.is_file():
-        return []
-    found = []
-    for line in path.read_text("utf-8").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
-
-
 def _tensorboard(folder: Path) -> Any:
     if importlib.util.find_spec("tensorboard") is None:
         return None

@@ -25,12 +25,16 @@ from lsr.train.checkpoints import checkpoints, keep_newest, step_of, write_folde
 from lsr.train.objective import Loss, Objective
 from lsr.train.recipe import Recipe
 from lsr.train.run import explain, prepare_trainer, train
-from lsr.train.run_log import read_log
 
 STEPS = 8
 
 
 @pytest.fixture(scope="session")
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Return the events of a run, in order."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+
+
 def masked(start: Path) -> Path:
     """The tiny model as a run can begin with it."""
     return start
