@@ -29,12 +29,12 @@ from lsr.train.run import explain, prepare_trainer, train
 STEPS = 8
 
 
-@pytest.fixture(scope="session")
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Return the events of a run, in order."""
     return [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
 
 
+@pytest.fixture(scope="session")
 def masked(start: Path) -> Path:
     """The tiny model as a run can begin with it."""
     return start
