@@ -95,8 +95,8 @@ class DenseNetwork:
 
         skip = self._skipped(prompt)
 
-        def pool(states: Tensor, lengths: Sequence[int]) -> list[Array]:
-            ends = [0, *np.cumsum(lengths).tolist()]
+        def pool(states: Tensor, batch: Sequence[Ids]) -> list[Array]:
+            ends = [0, *np.cumsum([len(ids) for ids in batch]).tolist()]
             rows: Array = states.numpy()
             return [self._pool(rows[start:stop], skip) for start, stop in pairwise(ends)]
 

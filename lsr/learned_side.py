@@ -189,7 +189,7 @@ class LearnedNetwork:
         return torch.from_numpy(texts * self.vocab_size + np.concatenate(batch))
 
 
-def _rows(vectors: Tensor, _: Sequence[int]) -> list[Row]:
+def _rows(vectors: Tensor, _: Sequence[Ids]) -> list[Row]:
     rows = []
     for vector in vectors.numpy():
         terms = np.flatnonzero(vector > 0)

@@ -11,7 +11,14 @@ from typing import Any
 import xxhash
 
 from lsr.errors import ModelError, OfflineError
-from lsr.model_folder import AnySide, CodeSide, LearnedSide, ModelFolder, TableSide
+from lsr.model_folder import (
+    AnySide,
+    CodeSide,
+    LearnedSide,
+    ModelFolder,
+    NetworkSide,
+    TableSide,
+)
 from lsr.weights import weight_files
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
@@ -112,7 +119,8 @@ def _settings(side: AnySide) -> list[Any]:
     if isinstance(side, LearnedSide):
         values = asdict(side)
         return ["learned", *(values[name] for name in values if name not in ("folder", "tensors"))]
-    return ["network", side.max_seq_length, side.lower_case, side.pooling, side.activation]
+    plain = ["network", side.max_seq_length, side.lower_case, side.pooling, side.activation]
+    return plain if side.frequency is None else [*plain, "frequency", side.window]
 
 
 def _files(side: AnySide) -> list[Path]:
@@ -124,6 +132,8 @@ def _files(side: AnySide) -> list[Path]:
         return [*network_files(side.dense.network), *own, side.coder / "config.json"]
     if isinstance(side, LearnedSide) and side.tensors.is_file():
         return [side.tensors, *network_files(side.folder)]
+    if isinstance(side, NetworkSide) and side.frequency is not None:
+        return [side.frequency, *network_files(side.folder)]
     return network_files(side.folder)
 
 

@@ -31,13 +31,19 @@ _CODES = ("SparseAutoEncoder", "CSRSparsity")
 
 @dataclass(frozen=True, slots=True)
 class NetworkSide:
-    """A side that runs a masked language model and pools its logits."""
+    """A side that runs a masked language model and pools its logits.
+
+    `frequency` is a file with the weight of each term's frequency residual (`lsr.frequency`),
+    `window` the most terms of a vector, 0 for all; folders without `sparse_head.json` have neither.
+    """
 
     folder: Path
     max_seq_length: int
     lower_case: bool = False
     pooling: Pooling = "max"
     activation: Activation = "relu"
+    frequency: Path | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,8 @@ AnySide = NetworkSide | TableSide | LearnedSide | CodeSide
 #: The file that says what stock layouts cannot, and the one with its tensors.
 HEAD_FILE = "sparse_head.json"
 HEAD_TENSORS = "sparse_head.safetensors"
+#: The tensor of a document side's frequency residual in it, (vocabulary,).
+FREQUENCY_TENSOR = "document.frequency.weight"
 #: The subfolders of a query side with a network, or a table, of its own.
 QUERY_NETWORK = "query_0_MLMTransformer"
 QUERY_TABLE = "query_0_SparseStaticEmbedding"
@@ -176,7 +184,7 @@ class _Reader:
             licence=licence(self.path),
         )  # fmt: skip
 
-    def _described(self, file: Path, content: object) -> TableSide | LearnedSide:
+    def _described(self, file: Path, content: object) -> TableSide | NetworkSide | LearnedSide:
         if not isinstance(content, dict) or not isinstance(content.get("folder"), str):
             raise ModelError(f"{file} does not describe both sides", hint="save the model again")
         values = dict(content)
@@ -187,8 +195,15 @@ class _Reader:
             if values.get("kind") in ("binary", "table"):
                 values.pop("kind")
                 return TableSide(folder, length, **values)
-            return LearnedSide(folder, length, self.path / HEAD_TENSORS, **values)
-        except TypeError as error:
+            tensors = self.path / HEAD_TENSORS
+            if values.pop("frequency", 0):  # beside a plain head only, so the fast path runs it
+                activation: Activation = "relu" if values["logs"] == 1 else "log1p_relu"
+                return NetworkSide(
+                    folder, length, pooling=values["pooling"], activation=activation,
+                    frequency=tensors, window=values["window"],
+                )  # fmt: skip
+            return LearnedSide(folder, length, tensors, **values)
+        except (KeyError, TypeError) as error:
             raise ModelError(
                 f"{file} has a setting that this version does not know ({error})",
                 hint="update lsr",

@@ -6,14 +6,19 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lsr.bert import BertWeights, hidden_states, is_bert, read_bert
 from lsr.errors import ModelError
-from lsr.head import Row, keep_largest, pool_text
-from lsr.model_folder import NetworkSide
-from lsr.tokens import TextTokenizer, read_json
+from lsr.frequency import add_frequency
+from lsr.head import Array, Row, keep_largest, pool_text
+from lsr.model_folder import FREQUENCY_TENSOR, NetworkSide
+from lsr.tokens import Ids, TextTokenizer, read_json
 from lsr.weights import WeightFiles
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lsr.pooling import Pool
     from lsr.splade_batches import Body
 
@@ -85,7 +90,7 @@ class SpladeNetwork:
                 pooling=self.side.pooling,
                 activation=self.side.activation,
             )
-            rows.append(keep_largest(row, max_active))
+            rows.append(keep_largest(self._finish(row, ids), max_active))
         return rows
 
     def encode(
@@ -103,8 +108,31 @@ class SpladeNetwork:
             texts,
             self.tokenizer,
             self._body.hidden_states,
-            self._pool,
+            self._rows,
             threads=threads,
             on_progress=on_progress,
         )
         return [keep_largest(row, max_active) for row in rows]
+
+    def _rows(self, hidden: Tensor, batch: Sequence[Ids]) -> list[Row]:
+        rows = self._pool(hidden, [len(ids) for ids in batch])
+        return [self._finish(row, ids) for row, ids in zip(rows, batch, strict=True)]
+
+    def _finish(self, row: Row, ids: Ids) -> Row:
+        """Return the row with what a folder of ours adds to the vocabulary head."""
+        if self._lift is not None:
+            row = add_frequency(row, ids, self._lift, self.tokenizer.special_ids)
+        return keep_largest(row, self.side.window or None)
+
+    @cached_property
+    def _lift(self) -> Array | None:
+        if self.side.frequency is None:
+            return None
+        files = WeightFiles(self.side.frequency.parent, self.side.frequency.name)
+        lift = files.tensor(FREQUENCY_TENSOR)
+        if lift.shape != (self.vocab_size,):
+            raise ModelError(
+                f"{self.side.frequency}: {FREQUENCY_TENSOR} has shape {lift.shape}; "
+                f"({self.vocab_size},) is expected"
+            )
+        return np.maximum(lift, np.float32(0))

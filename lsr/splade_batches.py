@@ -46,13 +46,14 @@ def encode_in_batches(
     texts: Sequence[str],
     tokenizer: TextTokenizer,
     states: Callable[[Sequence[Ids]], Tensor],
-    pool: Callable[[Tensor, Sequence[int]], list[Vector]],
+    pool: Callable[[Tensor, Sequence[Ids]], list[Vector]],
     *,
     threads: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Vector]:
     """Return what `pool` makes of each text, in order; `states` runs a network on several.
 
+    `pool` gets what `states` returned and the ids of the same texts.
     `on_progress` is called on the calling thread with the number of texts just finished. The
     number of threads that torch uses for one operation is set to one meanwhile.
     """
@@ -65,7 +66,7 @@ def encode_in_batches(
         if stop.is_set():
             return []
         with torch.inference_mode():
-            return pool(states(batch), [len(ids) for ids in batch])
+            return pool(states(batch), batch)
 
     executor = ThreadPoolExecutor(
         threads, thread_name_prefix="lsr-encode", initializer=torch.set_num_threads, initargs=(1,)

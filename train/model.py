@@ -34,6 +34,12 @@ def build_model(recipe: Recipe, *, idf: Tensor | None = None) -> SparseModel:
     """
     model = SparseModel(recipe.model, idf=idf)
     model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    residual = model.document.extras.frequency
+    if residual is not None:
+        if idf is None:
+            raise ConfigError("the frequency residual begins with idf, and no idf was given")
+        with torch.no_grad():
+            residual.weight.copy_(recipe.model.document.frequency * model.of_terms(idf))
     return model
 
 
@@ -123,12 +129,19 @@ class SparseModel(nn.Module):
     def parameter_groups(
         self, lr: float, table_lr: float, weight_decay: float
     ) -> list[dict[str, Any]]:
-        """Return what an optimiser takes: weights, biases and norms (no decay), the query table."""
+        """Return what an optimiser takes: weights, biases and norms (no decay), one for each term.
+
+        Those are the query table and the frequency residual, which learn with `table_lr`.
+        """
         decayed, plain, table = [], [], []
+        frequency = self.document.extras.frequency
+        residual = None if frequency is None else frequency.weight
         for name, parameter in self.named_parameters():
             if not parameter.requires_grad:
                 continue
-            if isinstance(self.query, StaticSide) and parameter is self.query.weight:
+            if parameter is residual or (
+                isinstance(self.query, StaticSide) and parameter is self.query.weight
+            ):
                 table.append(parameter)
             elif parameter.ndim < 2 or any(part in name.lower() for part in _NO_DECAY):
                 plain.append(parameter)
@@ -140,6 +153,12 @@ class SparseModel(nn.Module):
             {"params": table, "lr": table_lr, "weight_decay": 0.0},
         ]
         return [group for group in groups if group["params"]]
+
+    def of_terms(self, weights: Tensor) -> Tensor:
+        """Return weights of tokens as (vocabulary,): rows that no token has weigh nothing."""
+        if len(weights) != self.tokenizer.size:
+            return weights
+        return functional.pad(weights, (0, self.n_vocabulary - len(weights)))
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write the model to a new folder, in a layout that sentence-transformers loads.
@@ -170,11 +189,9 @@ class SparseModel(nn.Module):
                     Path(str(settings.table_file)), self.tokenizer, self.n_vocabulary
                 )
             elif settings.table != "none":
-                table = idf
-                if table is None:
+                if idf is None:
                     raise ConfigError("the query table begins with idf, and no idf was given")
-                if len(table) == self.tokenizer.size:  # rows that no token has weigh nothing
-                    table = functional.pad(table, (0, self.n_vocabulary - len(table)))
+                table = self.of_terms(idf)
             if table is not None:
                 table = table * self.settings.table_scale
             return StaticSide(settings, self.n_vocabulary, self.special, table)

@@ -341,6 +341,7 @@ def corpus_idf(recipe: Recipe, data: Prepared) -> Tensor | None:
     """Return the idf of every term over the training documents, None when nothing asks for it."""
     query, regularise = recipe.model.query, recipe.regularise
     wanted = query.kind == "table" and query.table in ("idf", "learned")
+    wanted = wanted or recipe.model.document.frequency > 0
     if not wanted and "idf" not in (regularise.query.vector, regularise.document.vector):
         return None
     import torch

@@ -41,6 +41,7 @@ _FIELDS = (
     "scope",
     "duplicates",
     "literal",
+    "frequency",
     "window",
     "norm",
     "importance",
@@ -219,7 +220,8 @@ def _with_extras(model: SparseModel) -> dict[str, NetworkSide | TokenSide]:
 def _is_stock(side: SideSettings) -> bool:
     if side.kind in ("binary", "table"):
         return side.duplicates != "sum" and side.norm == "none"
-    plain = not (side.literal or side.window or side.importance or side.quality or side.prune)
+    more = side.literal or side.frequency or side.importance or side.quality
+    plain = not (more or side.window or side.prune)
     whole = side.scope == "all" and side.norm == "none"
     return side.kind == "mlm" and plain and whole and _has_stock_head(side)
 

@@ -53,6 +53,11 @@ class SideSettings(Settings):
     literal: bool = Field(
         default=False, description="add the literal residual: terms of the text are lifted"
     )
+    frequency: float = Field(
+        default=0.0, ge=0.0,
+        description="add to each term of the text a learned weight times its saturated frequency, "
+        "as BM25 has it; weights begin at so much of idf",
+    )  # fmt: skip
     window: int = Field(
         default=0, ge=0, description="keep the so many largest weights of a vector; 0 keeps all"
     )
@@ -75,6 +80,11 @@ class SideSettings(Settings):
         network = self.kind in ("mlm", "clsmlm", "causal")
         if (self.literal or self.importance or self.quality) and not network:
             raise ValueError(f"literal, importance and quality need a network, not {self.kind}")
+        if self.frequency and not self._plain_head():
+            raise ValueError(
+                "frequency goes with kind mlm, relu, 1 or 2 logs, pooling max or sum, scope all "
+                "and none of literal, importance, quality, prune and norm"
+            )
         if (self.table == "none") != (self.kind != "table"):
             raise ValueError("kind = table needs a table (idf, file or learned), others have none")
         if self.table == "file" and self.table_file is None:
@@ -84,6 +94,17 @@ class SideSettings(Settings):
         if network and self.activation == "identity":
             raise ValueError("activation identity has no zeros; relu or softplus is expected")
         return self
+
+    def _plain_head(self) -> bool:
+        more = self.literal or self.importance or self.quality or self.prune or self.norm != "none"
+        pooled = self.pooling in ("max", "sum") and self.activation == "relu"
+        return (
+            self.kind == "mlm"
+            and pooled
+            and self.logs in (1, 2)
+            and self.scope == "all"
+            and not more
+        )
 
 
 class ModelSettings(Settings):
@@ -117,6 +138,8 @@ class ModelSettings(Settings):
             raise ValueError("csr codes are of both sides or of none")
         if self.document.kind in ("binary", "table"):
             raise ValueError("the document side has nothing to learn; give it a network")
+        if self.query.frequency:
+            raise ValueError("the frequency residual is for documents")
         if self.shared and self.query_init is not None:
             raise ValueError("query_init needs shared = false")
         return self

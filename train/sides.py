@@ -14,18 +14,19 @@ from lsr.head_parts import activate, focus, prune, token_weights
 from lsr.train.backbone import Backbone, Hidden
 from lsr.train.encoded import Encoded, TokenBatch
 from lsr.train.head import max_logits, pool_weights
-from lsr.train.literal import LiteralResidual
+from lsr.train.literal import FrequencyResidual, LiteralResidual
 from lsr.train.settings_model import SideSettings
 from lsr.train.table import term_counts
 
 
-def extras_of(settings: SideSettings) -> tuple[bool, bool, bool, bool]:
-    """Return what a side learns beside its network: residual, importance, quality, token weights.
+def extras_of(settings: SideSettings) -> tuple[bool, bool, bool, bool, bool]:
+    """Return what a side learns beside its network: residuals, importance, quality, token weights.
 
     Sides that share their network share these, too, when both have the same.
     """
     token = settings.kind in ("mlp", "expmlp")
-    return settings.literal, settings.importance, settings.quality, token
+    frequency = settings.frequency > 0
+    return settings.literal, settings.importance, settings.quality, token, frequency
 
 
 class Extras(nn.Module):
@@ -33,7 +34,7 @@ class Extras(nn.Module):
 
     def __init__(self, settings: SideSettings, width: int, n_vocabulary: int) -> None:
         super().__init__()
-        literal, importance, quality, token = extras_of(settings)
+        literal, importance, quality, token, frequency = extras_of(settings)
         self.literal = LiteralResidual(width, n_vocabulary) if literal else None
         self.importance = nn.Linear(width, 1) if importance else None
         self.quality = nn.Linear(width, 1) if quality else None
@@ -41,6 +42,7 @@ class Extras(nn.Module):
         if self.token is not None:  # every term begins with a weight of about one, none is dead
             nn.init.normal_(self.token.weight, std=0.02)
             nn.init.ones_(self.token.bias)
+        self.frequency = FrequencyResidual(n_vocabulary) if frequency else None
 
 
 class NetworkSide(nn.Module):
@@ -70,6 +72,10 @@ class NetworkSide(nn.Module):
             if extras.literal is not None:
                 state = hidden.rows(last=settings.pooling == "last")
                 weights = base + extras.literal(state, inputs)
+        if extras.frequency is not None:
+            weights = base + extras.frequency(
+                term_counts(batch, self.backbone.n_vocabulary, self.special)
+            )
         return Encoded(_finish(weights, settings, used=not self.training), base)
 
     def _pool(self, hidden: Hidden) -> Tensor:

@@ -308,3 +308,81 @@ def test_a_head_that_is_missing_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot load the masked language model"):
         built("splade-max", tmp_path)
+
+
+@pytest.mark.parametrize("window", [0, 6])
+def test_a_frequency_residual_is_learned_saved_and_encoded(
+    window: int, masked: Path, tmp_path: Path
+) -> None:
+    """Few texts run in numpy, many on torch, others load the base: one vector for a text."""
+    from sentence_transformers import SparseEncoder
+
+    changes = "model.document.frequency=0.5", f"model.document.window={window}"
+    model, recipe = built("bundled", masked, *changes)
+    with torch.no_grad():
+        model.document.extras.frequency.weight.add_(  # type: ignore[union-attr,operator]
+            torch.linspace(-2, 1, model.n_vocabulary)
+        )
+    texts = [*DOCUMENTS, "cats cats cats purr", "dogs " * 30, ""]
+    wanted = vectors(model, "document", texts)
+    model.save(tmp_path / "model")
+    encoder = load_encoder(tmp_path / "model")
+    found = encoder.encode_documents(texts).to_scipy().toarray()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    network = encoder._document  # type: ignore[attr-defined]
+    few = network.encode_few(texts)
+    for row, vector in zip(few, wanted, strict=True):
+        assert row.terms.tolist() == np.flatnonzero(vector).tolist()
+        np.testing.assert_allclose(row.weights, vector[row.terms], atol=1e-5)
+    again = load_model(tmp_path / "model", recipe).eval()
+    np.testing.assert_array_equal(vectors(again, "document", texts), wanted)
+    with torch.no_grad():
+        base = model.encode("document", model.collate("document", texts)).base.numpy()
+    stock = SparseEncoder(str(tmp_path / "model"), device="cpu", local_files_only=True)
+    theirs = stock.encode_document(texts, convert_to_sparse_tensor=False).numpy()
+    np.testing.assert_allclose(theirs, base, atol=1e-5)
+    assert np.abs(base - wanted).max() > 0.1
+    if window:
+        assert (wanted > 0).sum(1).max() == window
+
+
+def test_the_frequency_residual_begins_at_a_share_of_idf_and_learns(masked: Path) -> None:
+    model, _ = built("bundled", masked, "model.document.frequency=0.5")
+    weight = model.document.extras.frequency.weight  # type: ignore[union-attr]
+    size = model.tokenizer.size
+    torch.testing.assert_close(weight[:size].detach(), 0.5 * torch.linspace(0.5, 3, size))
+    model.encode("document", model.collate("document", DOCUMENTS)).vectors.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad[model.special].eq(0).all() and weight.grad.gt(0).any()
+    rates = {id(p): group["lr"] for group in model.parameter_groups(1e-5, 1e-3, 0.01)
+             for p in group["params"]}  # fmt: skip
+    assert rates[id(weight)] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (("model.document.frequency=1", "model.document.literal=true"), "goes with kind mlm"),
+        (("model.document.frequency=1", "model.document.prune=0.1"), "goes with kind mlm"),
+        (("model.query.frequency=1",), "is for documents"),
+    ],
+)
+def test_a_frequency_residual_needs_a_plain_document_head(
+    changes: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_recipe("splade-max", changes=list(changes))
+
+
+def test_weights_of_a_frequency_residual_have_the_models_vocabulary(
+    masked: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    model, _ = built("bundled", masked)
+    model.save(tmp_path / "model")
+    file = tmp_path / "model" / "sparse_head.safetensors"
+    tensors = load_file(file)
+    save_file({name: tensor[:-1] for name, tensor in tensors.items()}, file)
+    with pytest.raises(ModelError, match=r"has shape \(\d+,\); \(\d+,\) is expected"):
+        load_encoder(tmp_path / "model").encode_documents(DOCUMENTS)
