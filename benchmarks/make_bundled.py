@@ -1,47 +1,38 @@
-"""Write lsr/bundled from a checkout of rasyosef/splade-tiny.
+"""Write lsr/bundled from a run of `lsr train bundled`.
 
-    python benchmarks/make_bundled.py PATH_TO_SPLADE_TINY lsr/bundled
+    python benchmarks/make_bundled.py RUN lsr/bundled
 
-Weights become float16 (8.8 MB); tokenizer and settings stay as they are. Same input, same bytes.
+The model is the mean of where the run began and where it ended, in equal shares (`lsr soup`).
+Weights become float16, files that only repeat others are left out, and texts are read up to 512
+tokens. Same run, same bytes.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from lsr.model_save import save_symmetric
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
-CARD = """---
-license: mit
-base_model: rasyosef/splade-tiny
-language: en
-tags: [splade, sparse-encoder, sparse, feature-extraction]
-pipeline_tag: feature-extraction
----
+from lsr.train import Recipe, build_model
+from lsr.train.checkpoints import checkpoints
+from lsr.train.model import load_model
+from lsr.train.prepared import Prepared
+from lsr.train.run import corpus_idf
+from lsr.train.soup import make_soup
 
-# The encoder that comes with lsr
+#: BERT-tiny has so many positions.
+LENGTH = 512
 
-This is [rasyosef/splade-tiny](https://huggingface.co/rasyosef/splade-tiny) as published
-by its author, rasyosef, under the MIT licence: a SPLADE model on BERT-tiny (2 layers,
-hidden size 128, 4.4 million parameters, WordPiece vocabulary of 30,522), trained on MS MARCO by
-distillation from cross-encoder/ms-marco-MiniLM-L6-v2. Its card reports MRR@10 30.9 on the MS MARCO
-dev set.
-
-What was changed here: the weights are stored as float16 instead of float32 (they are computed
-with in float32), and the files are laid out as a SparseEncoder folder with the module names that
-sentence-transformers 5 and 6 both know. Nothing was trained or pruned. The weights of terms
-differ from the original by less than 0.01.
-
-It is small and English only. For better rankings name another model:
-`lsr index ... --model naver/splade-v3`.
-"""
+CARD = Path(__file__).with_name("bundled_card.md")
 
 LICENSE = """MIT License
 
-Copyright (c) 2025 rasyosef (https://huggingface.co/rasyosef)
+Copyright (c) 2025 rasyosef (https://huggingface.co/rasyosef), the model this one began with
 
 Permission is hereby granted, free of charge, to any person obtaining a copy
 of this software and associated documentation files (the "Software"), to deal
@@ -64,12 +55,29 @@ SOFTWARE.
 
 
 def main() -> None:
-    source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    run, target = Path(sys.argv[1]), Path(sys.argv[2])
+    recipe = Recipe.model_validate(json.loads((run / "recipe.json").read_text("utf-8")))
+    idf = corpus_idf(recipe, Prepared(run / "data"))
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / "bundled"
-        save_symmetric(source, made, max_seq_length=512, half=True)
-        (made / "README.md").write_text(CARD, "utf-8")
+        start, mean, made = (Path(scratch) / name for name in ("start", "mean", "bundled"))
+        build_model(recipe, idf=idf).save(start)
+        make_soup([start, checkpoints(run / "checkpoints")[-1]], mean)
+        recipe.model.query_length = recipe.model.document_length = LENGTH
+        load_model(mean, recipe).save(made, half=True)
+        (made / "idf.json").unlink()  # the query table again
+        for file in made.rglob("tokenizer.json"):
+            content = json.loads(file.read_text("utf-8"))
+            text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+            file.write_text(text, "utf-8")
+        for file in made.rglob("*.safetensors"):
+            tensors = {name: part.astype(np.float16) for name, part in load_file(file).items()}
+            save_file(tensors, file, metadata={"format": "pt"})
+            file.chmod(0o644)
+        shutil.copyfile(CARD, made / "README.md")
         (made / "LICENSE").write_text(LICENSE, "utf-8")
+        for old in target.iterdir():
+            if old.name != "__init__.py":
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
         shutil.copytree(made, target, dirs_exist_ok=True)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"{target}: {size / 1e6:.2f} MB")

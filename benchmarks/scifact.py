@@ -4,7 +4,8 @@
 
 Indexes the corpus with `lsr index`, answers the split's queries with `lsr search --run`, and
 measures with ir_measures. The oracle encodes the same texts with sentence-transformers'
-SparseEncoder on the same model folder and ranks by scipy's matrix product.
+SparseEncoder on the same model folder, without what `sparse_head.json` adds for lsr, and ranks by
+scipy's matrix product.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pathlib import Path
 import ir_measures
 import numpy as np
 from ir_measures import AP, RR, R, nDCG
+
+from lsr.model_files import find_model
+from lsr.model_folder import HEAD_FILE
 
 MEASURES = [nDCG @ 10, R @ 100, RR @ 10, AP @ 100]
 
@@ -51,11 +55,7 @@ def oracle(folder: Path, model: str, queries: dict[str, str]) -> dict[str, dict[
     from scipy.sparse import csr_matrix
     from sentence_transformers import SparseEncoder
 
-    if model == "bundled":
-        import lsr.bundled
-
-        model = str(Path(lsr.bundled.__file__).parent)
-    encoder = SparseEncoder(model, device="cpu")
+    encoder = SparseEncoder(str(find_model(model)), device="cpu")
     corpus = [json.loads(line) for line in (folder / "corpus.jsonl").open()]
     texts = [f"{d.get('title', '')} {d['text']}".strip() for d in corpus]
     as_csr = {"convert_to_sparse_tensor": True, "convert_to_tensor": True, "batch_size": 16}
@@ -91,7 +91,9 @@ def main() -> None:
         )
         systems = {"lsr": ours(given.folder, given.model, judged, work)}
     if not given.no_oracle:
-        systems["sentence-transformers + scipy"] = oracle(given.folder, given.model, queries)
+        part = "base of it: " if (find_model(given.model) / HEAD_FILE).is_file() else ""
+        name = f"{part}sentence-transformers + scipy"
+        systems[name] = oracle(given.folder, given.model, queries)
     print("| system | " + " | ".join(map(str, MEASURES)) + " |")
     print("|---|" + "---|" * len(MEASURES))
     for name, run in systems.items():

@@ -128,7 +128,7 @@ class Reader:
         ("exact", "accumulate", or "blocks" in an index that has them), `knobs` (SearchKnobs,
         BlockKnobs) set its effort by hand.
 
-        >>> [hit.id for hit in index.search("cats", k=1, filter='_id in ["b"]')]
+        >>> [hit.id for hit in index.search("loud dogs", k=1, filter='_id in ["b"]')]
         ['b']
         """
         started = time.perf_counter()

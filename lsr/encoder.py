@@ -263,10 +263,12 @@ def _describe(side: AnySide, prompt: str) -> dict[str, Any]:
         values = asdict(side)
         shown = [name for name in values if name not in ("folder", "tensors", "extras")]
         return {**{name: values[name] for name in shown}, "prompt": prompt}
+    added = {} if side.frequency is None else {"frequency": True, "window": side.window}
     return {
         "kind": "network",
         "max_seq_length": side.max_seq_length,
         "pooling": side.pooling,
         "activation": side.activation,
+        **added,
         "prompt": prompt,
     }

@@ -38,7 +38,7 @@ def add_frequency(row: Row, ids: Ids, lift: npt.NDArray[np.float32], special: It
     >>> row = Row(np.array([1, 3]), np.array([0.5, 1.0], np.float32))
     >>> lift = np.ones(5, np.float32)
     >>> found = add_frequency(row, np.array([0, 2, 3], np.int32), lift, {0})
-    >>> found.terms.tolist(), found.weights.round(2).tolist()
+    >>> found.terms.tolist(), found.weights.astype(float).round(2).tolist()
     ([1, 2, 3], [0.5, 0.81, 1.81])
     """
     own = ids[~np.isin(ids, list(special))]

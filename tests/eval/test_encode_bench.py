@@ -9,6 +9,8 @@ import pytest
 from lsr.errors import ConfigError
 from lsr.eval.encode_bench import EncodeReport, EncoderRun, bench_encode
 from lsr.eval.encode_worker import peak_mb, serve
+from lsr.model_files import find_model
+from lsr.model_save import save_symmetric
 
 TEXTS = [f"document {number} about cats and pizza " * 3 for number in range(40)]
 
@@ -60,16 +62,27 @@ def test_worker_answers_each_question_with_one_line(tmp_path: Path) -> None:
     assert len(sample["vectors"]) == 2 and memory["peak_mb"] == pytest.approx(peak_mb(), rel=0.5)
 
 
+def test_parts_that_only_lsr_reads_leave_nothing_to_compare() -> None:
+    report = EncodeReport("bundled", 9, 5.0, 1, 64, 1, (run("a", (1.0,), 1.0),) * 2, None)
+    assert "the peer leaves out what sparse_head.json adds." in report.to_markdown()
+
+
 def test_error_in_the_other_process_comes_back_as_ours(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has neither modules"):
         bench_encode(str(tmp_path), ["x"], peers=False)
 
 
 @pytest.mark.slow
-def test_both_encoders_are_measured_and_give_the_same_vectors() -> None:
+def test_both_encoders_are_measured_and_give_the_same_vectors(tmp_path: Path) -> None:
     said: list[str] = []
+    save_symmetric(find_model("bundled"), tmp_path / "model", half=True)
     report = bench_encode(
-        "bundled", TEXTS, threads=2, max_seq_length=32, rounds=1, on_progress=said.append
+        str(tmp_path / "model"),
+        TEXTS,
+        threads=2,
+        max_seq_length=32,
+        rounds=1,
+        on_progress=said.append,
     )
     assert [run.name for run in report.runs] == ["lsr", "sentence-transformers"]
     assert report.largest_difference is not None and report.largest_difference < 1e-4

@@ -169,7 +169,7 @@ def test_the_access_log_has_times_and_no_texts(
 ) -> None:
     import json
 
-    api.post(SEARCH, json={"query": "secret words"}, headers={"X-Request-Id": "my-id"})
+    api.post(SEARCH, json={"query": "secret jacket"}, headers={"X-Request-Id": "my-id"})
     api.app.state.access_log.flush()  # type: ignore[attr-defined]
     line = json.loads(next(one for one in capsys.readouterr().out.splitlines() if '"my-id"' in one))
     assert line["status"] == 200 and line["index"] == "shop" and line["hits"] == 10
