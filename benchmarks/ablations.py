@@ -34,6 +34,7 @@ PLAIN = (
     "model.document.frequency=0.0", "model.document.window=0", 'model.query.table="idf"',
     "rank.infonce.weight=0.0", "train.batch_size=8", "data.documents_per_query=4",
     "regularise.document.weight=0.01", "regularise.document.target_terms=60", "dev.sets=[]",
+    "rank.ensemble.weights=[0.5, 0.5]", "rank.ensemble.scale=30.0",
 )  # fmt: skip
 
 #: What each arm changes.
