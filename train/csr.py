@@ -7,12 +7,15 @@ term. Queries and documents both go through dense encoder and coder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,6 +28,8 @@ Array = npt.NDArray[np.float32]
 _BATCH = 4096
 #: Below this an activation is silence.
 _SILENT = 1e-5
+#: The file of a fit that goes on.
+_FIT = "fit.safetensors"
 
 
 class CsrLoss(NamedTuple):
@@ -172,6 +177,38 @@ def load_coder(folder: str | Path, settings: CsrSettings | None = None) -> CsrCo
     return coder
 
 
+class CoderFit(NamedTuple):
+    """A coder after `step` steps, with what its optimiser remembers."""
+
+    step: int
+    coder: CsrCoder
+    optimiser: torch.optim.Adam
+
+    def save(self, folder: Path) -> None:
+        """Write what `fit_coder` needs to go on behind this step."""
+        tensors = {f"coder.{name}": part for name, part in self.coder.state_dict().items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": part for name, part in state.items()}
+        save_file(tensors, str(folder / _FIT), metadata={"step": str(self.step)})
+
+    def going_on(self, folder: Path) -> CoderFit:
+        """Return this fit as it was when a folder was written."""
+        with safe_open(str(folder / _FIT), framework="pt") as file:
+            step = int(file.metadata()["step"])
+        coder, moments = {}, dict[int, dict[str, Tensor]]()
+        for name, part in load_file(str(folder / _FIT)).items():
+            owner, rest = name.split(".", 1)
+            if owner == "coder":
+                coder[rest] = part
+            else:
+                number, moment = rest.split(".", 1)
+                moments.setdefault(int(number), {})[moment] = part
+        self.coder.load_state_dict(coder)
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        return self._replace(step=step)
+
+
 def fit_coder(
     vectors: Array,
     settings: CsrSettings,
@@ -183,11 +220,15 @@ def fit_coder(
     positives: Array | None = None,
     labels: npt.NDArray[np.int64] | None = None,
     on_step: Callable[[int, CsrLoss], None] | None = None,
+    on_fit: Callable[[CoderFit], bool] | None = None,
+    start: Path | None = None,
 ) -> CsrCoder:
     """Return a coder learned from dense vectors (n, dimensions).
 
     `positives`, of the same shape, belong to the vectors row by row (queries and their documents);
-    `labels` int64 (n,) are what `supervised` needs. Same input and seed, same coder. Raises
+    `labels` int64 (n,) are what `supervised` needs. Same input and seed, same coder. `on_fit` may
+    save the state after each step, and ends the fit when it returns True; with `start`, a folder
+    with such a state, the outcome is bit for bit that of a fit that was not interrupted. Raises
     DataError for vectors that are not finite or do not fit, LsrError when the loss is not finite.
     """
     check_vectors(vectors, vectors.shape[1] if vectors.ndim == 2 else 0)
@@ -206,7 +247,11 @@ def fit_coder(
     with torch.no_grad():
         coder.pre_bias.copy_(torch.from_numpy(vectors.mean(0)))
     optimiser = torch.optim.Adam(coder.parameters(), lr=lr, eps=6.25e-10)
-    for step, rows in enumerate(_batches(len(vectors), batch_size, steps, generator)):
+    fit = CoderFit(0, coder, optimiser)
+    if start is not None:
+        fit = fit.going_on(start)
+    batches = enumerate(_batches(len(vectors), batch_size, steps, generator))
+    for step, rows in islice(batches, fit.step, None):
         batch = torch.from_numpy(vectors[rows])
         loss = coder.loss(
             batch,
@@ -223,6 +268,8 @@ def fit_coder(
         optimiser.step()
         if on_step is not None:
             on_step(step, CsrLoss(*(part.detach() for part in loss)))
+        if on_fit is not None and on_fit(fit._replace(step=step + 1)):
+            break
     return coder
 
 

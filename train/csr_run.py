@@ -15,7 +15,7 @@ from lsr.dense_encoder import load_dense_encoder
 from lsr.index.disk import reported
 
 from .card import write_card
-from .checkpoints import write_folder
+from .checkpoints import keep_newest, write_folder
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -31,14 +31,19 @@ Say = Callable[[str], None]
 _BATCH = 512
 
 
-def train_codes(recipe: Recipe, data: Prepared, folder: Path, log: RunLog) -> int:
-    """Write `folder/model` with a coder learned from the examples' vectors; return the steps.
+def train_codes(
+    recipe: Recipe, data: Prepared, folder: Path, log: RunLog, *, start: Path | None = None
+) -> tuple[int, str, int]:
+    """Write `folder/model` with a coder learned from the examples' vectors.
+
+    Returns the steps done, why they ended early ("" if they did not), and those asked for. `start`
+    is a checkpoint to go on from.
 
     `model.init` is the dense encoder. Every example gives two rows, its query and its first
     document, each the other's positive; with `csr.supervised` rows of one document are. Vectors
     are kept in the folder of the run, so that a run that is resumed does not encode again.
     """
-    from .csr import fit_coder
+    from .csr import CoderFit, fit_coder
 
     encoder = load_dense_encoder(
         recipe.model.init,
@@ -63,6 +68,22 @@ def train_codes(recipe: Recipe, data: Prepared, folder: Path, log: RunLog) -> in
         line = f"step {step + 1:,} of {steps:,}: loss {values['total']:.4f}, {seconds:.0f} s"
         log.event("step", {"step": step + 1, **values}, line)
 
+    saved, done, why = started, 0, ""
+
+    def on_fit(fit: CoderFit) -> bool:
+        nonlocal saved, done, why
+        done, now = fit.step, time.monotonic()
+        limit, every = settings.max_minutes, settings.checkpoint_steps
+        if limit is not None and done < steps and now - started >= 60 * limit:
+            why = "time"
+        due = now - saved >= 60 * settings.checkpoint_minutes
+        if why or due or (every is not None and done % every == 0):
+            write_folder(folder / "checkpoints" / f"checkpoint-{done}", fit.save)
+            keep_newest(folder / "checkpoints", settings.keep_checkpoints)
+            log.event("checkpoint", {"step": done})
+            saved = now
+        return bool(why)
+
     coder = fit_coder(
         rows,
         recipe.csr,
@@ -73,15 +94,18 @@ def train_codes(recipe: Recipe, data: Prepared, folder: Path, log: RunLog) -> in
         positives=None if recipe.csr.supervised else positives,
         labels=labels if recipe.csr.supervised else None,
         on_step=on_step,
+        on_fit=on_fit,
+        start=start,
     )
+    done = done or steps  # a checkpoint of the last step leaves nothing to do
 
     def fill(target: Path) -> None:
         coder.save(target, dense=recipe.model.init)
-        write_card(target, recipe, data, {}, step=steps)
+        write_card(target, recipe, data, {}, step=done)
 
     write_folder(folder / "model", fill)
-    log.event("end", {"step": steps})
-    return steps
+    log.event("end", {"step": done, "why": why})
+    return done, why, steps
 
 
 def _vectors(

@@ -92,7 +92,7 @@ def train(
     kept = checkpoints(folder / "checkpoints") if resume else []
     last = kept[-1] if kept else None
     if recipe.model.document.kind == "csr":
-        return _codes(recipe, folder, base, speak)
+        return _codes(recipe, folder, base, speak, last)
     trainer = prepare_trainer(recipe, folder, base=base, say=speak, on_score=on_score)
     data, log = trainer.batches.data, trainer.log_file
     event, line = _beginning(trainer, data, last)
@@ -105,18 +105,21 @@ def train(
     return _finish(trainer, recipe, data, folder)
 
 
-def _codes(recipe: Recipe, folder: Path, base: Path | None, say: Say) -> Outcome:
-    """Return how a run of codes ended; it has no checkpoints, but keeps its dense vectors."""
+def _codes(recipe: Recipe, folder: Path, base: Path | None, say: Say, last: Path | None) -> Outcome:
+    """Return how a run of codes ended; `last` is the checkpoint it goes on from."""
     from .csr_run import train_codes
 
     _set_threads(recipe.train.threads)
     data = prepare_data(recipe, folder, data_root(recipe.data, base), say)
     log = RunLog(folder, say)
     try:
-        steps = train_codes(recipe, data, folder, log)
+        if last is not None:
+            step = step_of(last)
+            log.event("resume", {"step": step}, f"going on behind step {step:,}")
+        done, why, steps = train_codes(recipe, data, folder, log, start=last)
     finally:
         log.close()
-    return Outcome(folder, folder / "model", steps, steps, "", None)
+    return Outcome(folder, folder / "model", done, steps, why, None)
 
 
 def prepare_trainer(

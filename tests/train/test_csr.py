@@ -15,6 +15,7 @@ from train_cases import POSITIVES, QUERIES
 from lsr.encoder import load_encoder
 from lsr.errors import ConfigError, DataError
 from lsr.train.csr import (
+    CoderFit,
     CsrCoder,
     annealed,
     contrast,
@@ -140,6 +141,49 @@ def test_a_run_gives_an_encoder_that_finds_and_that_others_load(name: str, tmp_p
     assert [one["step"] for one in steps] == [20, 40]
     # k falls meanwhile in csrv2, so less can be reconstructed
     assert name == "csrv2" or steps[-1]["total"] < steps[0]["total"]
+
+
+def test_a_fit_that_goes_on_is_bit_for_bit_the_whole_one(
+    vectors: npt.NDArray[np.float32], tmp_path: Path
+) -> None:
+    settings = CsrSettings(k=4, latents=48, k_start=8, dead_batches=2)
+    common = {"steps": 20, "batch_size": 64, "lr": 3e-3}
+    whole = fit_coder(vectors, settings, **common)  # type: ignore[arg-type]
+
+    def stop(fit: CoderFit) -> bool:
+        if fit.step == 7:
+            fit.save(tmp_path)
+        return fit.step == 7
+
+    part = fit_coder(vectors, settings, on_fit=stop, **common)  # type: ignore[arg-type]
+    again = fit_coder(vectors, settings, start=tmp_path, **common)  # type: ignore[arg-type]
+    assert not part.encoder.weight.equal(whole.encoder.weight)
+    for name, tensor in whole.state_dict().items():
+        assert again.state_dict()[name].equal(tensor), name
+
+
+def test_a_run_of_codes_that_ran_out_of_time_goes_on(tmp_path: Path) -> None:
+    dense = write_dense(tmp_path / "dense")
+    texts = list(zip(QUERIES, POSITIVES, strict=True))
+    lines = [json.dumps({"query": query, "positive": text}) for query, text in texts]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    changes = [
+        f"model.init={dense}", "csr.k=6", "csr.latents=64", "train.steps=12", "train.lr=3e-3",
+        "data.sources=[{path = 'pairs.jsonl'}]",
+    ]  # fmt: skip
+    whole = train(read_recipe("csr", changes=changes), tmp_path / "whole", base=tmp_path)
+    short = read_recipe("csr", changes=[*changes, "train.max_minutes=1e-9"])
+    stopped = train(short, tmp_path / "run", base=tmp_path)
+    assert (stopped.finished, stopped.why, stopped.step) == (False, "time", 1)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-1"]
+    said: list[str] = []
+    often = read_recipe("csr", changes=[*changes, "train.checkpoint_steps=5"])
+    done = train(often, tmp_path / "run", base=tmp_path, resume=True, say=said.append)
+    assert done.finished and done.step == 12 and "going on behind step 1" in said
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["checkpoint-10", "checkpoint-5"]
+    for file in whole.model.rglob("*.safetensors"):
+        assert file.read_bytes() == (done.model / file.relative_to(whole.model)).read_bytes()
 
 
 def test_dead_latents_learn_again(vectors: npt.NDArray[np.float32]) -> None:
