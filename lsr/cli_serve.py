@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lsr.cli_legs import DenseModel
 from lsr.cli_session import Json, Model, session
 from lsr.errors import ConfigError
 
@@ -60,6 +61,7 @@ def serve(
         str | None, typer.Option(metavar="HOSTS", help="Host names that requests may use.")
     ] = None,
     model: Model = None,
+    dense_model: DenseModel = None,
 ) -> None:
     """Serve indexes over HTTP, with a search page at /.
 
@@ -76,7 +78,7 @@ def serve(
     from lsr.service.options import Options, named_indexes
     from lsr.service.server import serve as run
 
-    options = Options(named_indexes(indexes), settings.serve, settings.verify, model)
+    options = Options(named_indexes(indexes), settings.serve, settings.verify, model, dense_model)
     if not options.is_local and settings.serve.keys is None:
         session(ctx).output.note(
             f"anyone who reaches {settings.serve.host} can search; --keys FILE asks for a key"

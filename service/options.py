@@ -26,6 +26,7 @@ class Options:
     settings: ServeSettings = field(default_factory=ServeSettings)
     verify: bool = True
     model: str | None = None
+    dense: str | None = None
 
     @property
     def threads(self) -> int:

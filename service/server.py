@@ -270,7 +270,8 @@ def run_writer(options: Options, stop: Any, told: Connection) -> None:
         writers = [
             Writer(
                 name, path, options.settings,
-                verify=options.verify, model=options.model, tell=metrics.wrote,
+                verify=options.verify, model=options.model, dense=options.dense,
+                tell=metrics.wrote,
             )
             for name, path in options.indexes
         ]  # fmt: skip

@@ -25,11 +25,19 @@ _LONGEST_KEPT = 500
 class Served:
     """An index under its name in URLs. Safe to use from many threads."""
 
-    def __init__(self, name: str, path: Path, *, verify: bool, model: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        verify: bool,
+        model: str | None = None,
+        dense: str | None = None,
+    ) -> None:
         self.name = name
         self.path = path
         self._stamp = _stamp(path)
-        self.index = Index.open(path, encoder=model, verify=verify)
+        self.index = Index.open(path, encoder=model, dense=dense, verify=verify)
         self.problem: str | None = None
         self._guard = threading.Lock()
         self._loading = threading.Lock()
@@ -128,9 +136,11 @@ class Shelf:
         *,
         verify: bool = True,
         model: str | None = None,
+        dense: str | None = None,
     ) -> None:
         self._served = {
-            name: Served(name, path, verify=verify, model=model) for name, path in indexes
+            name: Served(name, path, verify=verify, model=model, dense=dense)
+            for name, path in indexes
         }
 
     def __getitem__(self, name: str) -> Served:

@@ -70,7 +70,9 @@ class State:
         from lsr.index.warmup import warmup
 
         options = self.options
-        shelf = Shelf(options.indexes, verify=options.verify, model=options.model)
+        shelf = Shelf(
+            options.indexes, verify=options.verify, model=options.model, dense=options.dense
+        )
         warmup()
         for served in shelf:
             served.warm()

@@ -60,11 +60,12 @@ class Writer:
         *,
         verify: bool = True,
         model: str | None = None,
+        dense: str | None = None,
         tell: Tell | None = None,
     ) -> None:
         self.name = name
         self._settings = settings
-        self._index = Index.open(path, encoder=model, verify=verify)
+        self._index = Index.open(path, encoder=model, dense=dense, verify=verify)
         self._queue = Queue(path, most_bytes=settings.max_queue)
         self._tell = tell or (lambda what, name, seconds, documents: None)
         self._swept = 0.0

@@ -73,9 +73,12 @@ def api(shop: Path) -> Iterator[TestClient]:
 
 
 @contextmanager
-def client_of(shop: Path, *, peer: str = "127.0.0.1", **settings: Any) -> Iterator[TestClient]:
+def client_of(
+    shop: Path, *, peer: str = "127.0.0.1", dense: str | None = None, **settings: Any
+) -> Iterator[TestClient]:
     """Run the app in this process; requests come from `peer`."""
-    options = Options((("shop", shop),), ServeSettings(workers=1, threads=2, **settings))
+    own = ServeSettings(workers=1, threads=2, **settings)
+    options = Options((("shop", shop),), own, dense=dense)
     app = make_app(options)
     with TestClient(app, base_url="http://localhost", client=(peer, 1)) as client:
         due = time.monotonic() + 240  # kernels may have to be compiled

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dense_models import write_dense
 from starlette.testclient import TestClient
 
+from lsr.errors import ModelError
 from lsr.index.bm25 import Bm25Leg
 from lsr.index.dense import DenseLeg
 from lsr.index.feedback import Feedback
@@ -144,3 +146,16 @@ def test_an_index_without_sparse_vectors_is_served(tmp_path: Path, client_for: A
     with context as client:
         assert [hit.id for hit in search(client, query="a cat").hits] == ["a"]
         assert client.post(SEARCH, json={"query": "x", "mode": "hybrid"}).status_code == 422
+
+
+def test_a_dense_model_that_has_moved_is_named_when_the_index_is_served(
+    tmp_path: Path, client_of_module: Any
+) -> None:
+    model, path = write_dense(tmp_path / "model"), tmp_path / "shop"
+    with Index.create(path, legs=[DenseLeg(str(model))]) as index:
+        index.add([{"_id": "a", "text": "cats purr"}, {"_id": "b", "text": "dogs bark"}])
+    moved = model.rename(tmp_path / "moved")
+    with client_of_module(path, dense=str(moved)) as client:
+        assert search(client, query="dogs bark", mode="dense").hits[0].id == "b"
+    with pytest.raises(ModelError, match="model"):
+        Index.open(path).search("dogs bark", mode="dense")
