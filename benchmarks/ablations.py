@@ -59,7 +59,7 @@ PROSPER: dict[str, tuple[str, ...]] = {
 
 #: What is compared: (claim, arm, with what).
 CLAIMS = (
-    ("idf-aware against plain FLOPS, about 60 terms each", "idf-aware", "no-idf"),
+    ("idf-aware against plain FLOPS without idf, equal lengths", "idf-aware", "no-idf"),
     ("two teachers against the sparse one", "idf-aware", "sparse-teacher"),
     ("two teachers against the dense one", "idf-aware", "dense-teacher"),
     ("l0 mask (60 terms) against none", "l0", "idf-aware"),
@@ -67,6 +67,7 @@ CLAIMS = (
     ("frequency residual against none", "frequency", "idf-aware"),
     ("literal residual against none, window on", "prosper", "prosper-no-literal"),
     ("window against none, literal residual on", "prosper", "prosper-no-window"),
+    ("window against none, literal residual off", "prosper-no-literal", "prosper-neither"),
     ("both against neither", "prosper", "prosper-neither"),
 )
 
