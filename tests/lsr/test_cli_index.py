@@ -170,6 +170,8 @@ def begin_build(folder: Path, *more: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "lsr", "index", "-", "--vectors", "--vocab-size", "50",
          "--out", "d", *more],
         cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        # Tests that were started in the background ignore Ctrl-C, and what they start does, too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
