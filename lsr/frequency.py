@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lsr.head import Array, Row
 from lsr.tokens import Ids
@@ -30,18 +28,18 @@ def saturation(counts: Any, length: Any) -> Any:
     return counts / (counts + _K1 * (1 - _B + _B / _USUAL * length))
 
 
-def add_frequency(row: Row, ids: Ids, lift: npt.NDArray[np.float32], special: Iterable[int]) -> Row:
+def add_frequency(row: Row, ids: Ids, lift: Array, special: Ids) -> Row:
     """Return the row with `lift` (vocabulary,) times the saturation of each term of the text.
 
-    Terms without a lift are not added; `ids` may have special tokens, which have no weight.
+    Terms without a lift are not added; `ids` may have tokens of `special`, which have no weight.
 
     >>> row = Row(np.array([1, 3]), np.array([0.5, 1.0], np.float32))
     >>> lift = np.ones(5, np.float32)
-    >>> found = add_frequency(row, np.array([0, 2, 3], np.int32), lift, {0})
+    >>> found = add_frequency(row, np.array([0, 2, 3], np.int32), lift, np.array([0], np.int32))
     >>> found.terms.tolist(), found.weights.astype(float).round(2).tolist()
     ([1, 2, 3], [0.5, 0.81, 1.81])
     """
-    own = ids[~np.isin(ids, list(special))]
+    own = ids[~np.isin(ids, special)]
     terms, counts = np.unique(own, return_counts=True)
     added: Array = lift[terms] * saturation(counts.astype(np.float32), np.float32(len(own)))
     terms, added = terms[added > 0].astype(np.int64), added[added > 0]

@@ -195,19 +195,35 @@ class _Reader:
             if values.get("kind") in ("binary", "table"):
                 values.pop("kind")
                 return TableSide(folder, length, **values)
-            tensors = self.path / HEAD_TENSORS
-            if values.pop("frequency", 0):  # beside a plain head only, so the fast path runs it
-                activation: Activation = "relu" if values["logs"] == 1 else "log1p_relu"
-                return NetworkSide(
-                    folder, length, pooling=values["pooling"], activation=activation,
-                    frequency=tensors, window=values["window"],
-                )  # fmt: skip
-            return LearnedSide(folder, length, tensors, **values)
-        except (KeyError, TypeError) as error:
+            frequency = values.pop("frequency", 0)
+            side = LearnedSide(folder, length, self.path / HEAD_TENSORS, **values)
+        except TypeError as error:
             raise ModelError(
                 f"{file} has a setting that this version does not know ({error})",
                 hint="update lsr",
             ) from error
+        return self._with_frequency(side) if frequency else side
+
+    def _with_frequency(self, side: LearnedSide) -> NetworkSide:
+        """Return a side whose frequency residual stands beside a plain head: the fast path."""
+        if not side.tensors.is_file():
+            raise ModelError(f"{side.tensors} is missing", hint="fetch the whole model again")
+        plain = LearnedSide(
+            side.folder, side.max_seq_length, side.tensors, side.extras,
+            logs=side.logs, pooling=side.pooling, window=side.window,
+        )  # fmt: skip
+        if side != plain or side.pooling not in ("max", "sum") or side.logs not in (1, 2):
+            raise ModelError(
+                f"{self.path / HEAD_FILE} has a frequency residual beside parts that exclude it; "
+                "a plain head with max or sum pooling is expected",
+                hint="save the model again",
+            )
+        return NetworkSide(
+            side.folder, side.max_seq_length,
+            pooling="sum" if side.pooling == "sum" else "max",
+            activation="relu" if side.logs == 1 else "log1p_relu",
+            frequency=side.tensors, window=side.window,
+        )  # fmt: skip
 
     def modules(self) -> ModelFolder:
         settings = read_json(self.path / "config_sentence_transformers.json", missing={})

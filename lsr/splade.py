@@ -121,8 +121,12 @@ class SpladeNetwork:
     def _finish(self, row: Row, ids: Ids) -> Row:
         """Return the row with what a folder of ours adds to the vocabulary head."""
         if self._lift is not None:
-            row = add_frequency(row, ids, self._lift, self.tokenizer.special_ids)
+            row = add_frequency(row, ids, self._lift, self._special)
         return keep_largest(row, self.side.window or None)
+
+    @cached_property
+    def _special(self) -> Ids:
+        return np.array(sorted(self.tokenizer.special_ids), np.int32)
 
     @cached_property
     def _lift(self) -> Array | None:

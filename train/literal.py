@@ -32,7 +32,7 @@ class FrequencyResidual(nn.Module):
     """W = w + relu(a) * tf / (tf + k1 (1 - b + b length / 100)), a learned for each term.
 
     What max pooling cannot say: how often a term stands in a text, and how long the text is. The
-    weights begin at zero; `SparseModel` sets them to a share of idf. One number for each term.
+    weights begin at zero; `build_model` sets them to a share of idf. One number for each term.
     """
 
     def __init__(self, n_vocabulary: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lsr.frequency import add_frequency, saturation
 from lsr.head import Row
 
-SPECIAL = {0, 1}
+SPECIAL = np.array([0, 1], np.int32)
 VOCABULARY = 12
 #: A subnormal number times a share may be rounded to zero; weights that are learned are none.
 LIFTS = st.just(0.0) | st.floats(2.0**-20, 3, width=32)

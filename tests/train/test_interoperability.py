@@ -386,3 +386,21 @@ def test_weights_of_a_frequency_residual_have_the_models_vocabulary(
     save_file({name: tensor[:-1] for name, tensor in tensors.items()}, file)
     with pytest.raises(ModelError, match=r"has shape \(\d+,\); \(\d+,\) is expected"):
         load_encoder(tmp_path / "model").encode_documents(DOCUMENTS)
+
+
+def test_a_frequency_residual_that_is_not_whole_is_told(masked: Path, tmp_path: Path) -> None:
+    model, _ = built("bundled", masked)
+    model.save(tmp_path / "model")
+    file = tmp_path / "model" / "sparse_head.json"
+    content = json.loads(file.read_text())
+    (tmp_path / "model" / "sparse_head.safetensors").rename(tmp_path / "away")
+    with pytest.raises(ModelError, match=r"sparse_head\.safetensors is missing"):
+        load_encoder(tmp_path / "model")
+    (tmp_path / "away").rename(tmp_path / "model" / "sparse_head.safetensors")
+    del content["document"]["logs"]  # what is not said is the default
+    file.write_text(json.dumps(content))
+    assert load_encoder(tmp_path / "model").encode_documents(DOCUMENTS).nnz
+    content["document"]["literal"] = True
+    file.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="beside parts that exclude it"):
+        load_encoder(tmp_path / "model")
