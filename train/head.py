@@ -14,6 +14,11 @@ from torch.utils.checkpoint import checkpoint
 TERMS = 2048
 TOKENS = 1024
 
+#: Active terms by logits, from which the backward pass multiplies matrices instead of gathering:
+#: 35 % of the terms of texts of seven tokens, all of those of texts of twenty. What is gathered
+#: grows with the active terms, a product with the tokens (benchmarks/head_backward.py).
+DENSE = 1 / 20
+
 
 def max_logits(
     hidden: Tensor, weight: Tensor, bias: Tensor, lengths: Sequence[int], *, all_terms: bool = False
@@ -77,8 +82,12 @@ class _MaxLogits(torch.autograd.Function):
         hidden, weight, flat, tokens = ctx.saved_tensors
         values = gradient.flatten()[flat].float()
         terms = (flat % len(weight)).int()
-        d_hidden = gather_sums(weight, terms, tokens, values, len(hidden))
-        d_weight = gather_sums(hidden, tokens, terms, values, len(weight))
+        if len(flat) >= DENSE * len(hidden) * len(weight):
+            entries = values, flat, tokens
+            d_hidden, d_weight = multiply_sums(hidden, weight, *entries, texts=len(gradient))
+        else:
+            d_hidden = gather_sums(weight, terms, tokens, values, len(hidden))
+            d_weight = gather_sums(hidden, tokens, terms, values, len(weight))
         d_bias = torch.zeros(len(weight), device=values.device)
         d_bias.index_add_(0, terms, values)
         return d_hidden.to(hidden.dtype), d_weight.to(weight.dtype), d_bias, None, None
@@ -88,8 +97,7 @@ def gather_sums(rows: Tensor, source: Tensor, target: Tensor, factors: Tensor, n
     """Return (n, width): for each target the sum of factor times row over its sources.
 
     `source` and `target` int32 (entries,), `factors` (entries,). Nothing of entries x width
-    exists meanwhile, which is why this beats index_add at any share of active terms, and a
-    product of dense matrices as well.
+    exists meanwhile, which is why this beats index_add at any share of active terms.
     """
     order = torch.argsort(target, stable=True)
     ends = torch.bincount(target, minlength=n).cumsum(0)
@@ -97,6 +105,34 @@ def gather_sums(rows: Tensor, source: Tensor, target: Tensor, factors: Tensor, n
     return functional.embedding_bag(
         source[order], rows.float(), starts.int(), mode="sum", per_sample_weights=factors[order]
     )
+
+
+def multiply_sums(
+    hidden: Tensor, weight: Tensor, factors: Tensor, flat: Tensor, tokens: Tensor, *, texts: int
+) -> tuple[Tensor, Tensor]:
+    """Return what `gather_sums` makes of both sides, by products of matrices, tile by tile.
+
+    Entry i says that text `flat[i] // vocabulary` has its maximum of term `flat[i] % vocabulary`
+    at `tokens[i]`, and that its gradient is `factors[i]`. Memory beyond the results is 12 bytes for
+    each text and term, and a tile of tokens x terms.
+    """
+    shape = texts, len(weight)
+    rows = tokens.new_zeros(texts * len(weight), dtype=torch.int64).index_copy_(
+        0, flat, tokens.long()
+    )
+    values = factors.new_zeros(texts * len(weight)).index_copy_(0, flat, factors)
+    rows, values = rows.view(shape), values.view(shape)
+    states, matrix = hidden.float(), weight.float()
+    d_hidden, d_weight = torch.zeros_like(states), torch.empty_like(matrix)
+    width = max(256, TERMS * TOKENS // max(1, len(hidden)))
+    for start in range(0, len(weight), width):
+        part = slice(start, start + width)
+        # Added, since a term that is not active points at a token that may be another text's.
+        logits = states.new_zeros(len(hidden), len(matrix[part]))
+        logits.scatter_add_(0, rows[:, part], values[:, part])
+        d_hidden.addmm_(logits, matrix[part])
+        torch.mm(logits.T, states, out=d_weight[part])
+    return d_hidden, d_weight
 
 
 def pool_weights(

@@ -38,11 +38,12 @@ def gradients(pooled: Tensor, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Te
     st.lists(st.integers(1, 9), min_size=1, max_size=6),
     st.sampled_from([1, 3, 16, 50, 1000]),
     st.sampled_from([1, 8, 64]),
+    st.sampled_from([0.0, 0.05, 2.0]),
     st.floats(-3, 3),
     st.integers(0, 10**6),
 )
 def test_chunks_equal_the_whole_matrix(
-    lengths: list[int], terms: int, tokens: int, shift: float, seed: int
+    lengths: list[int], terms: int, tokens: int, dense: float, shift: float, seed: int
 ) -> None:
     inputs = leaves(sum(lengths), 5, 37, seed)
     with torch.no_grad():
@@ -50,6 +51,7 @@ def test_chunks_equal_the_whole_matrix(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "TERMS", terms)
         patch.setattr(head, "TOKENS", tokens)
+        patch.setattr(head, "DENSE", dense)  # 0: always products, 2: never
         pooled = max_logits(*inputs, lengths)
         found = gradients(pooled, inputs)
     expected = naive(*inputs, lengths)
@@ -134,3 +136,25 @@ def test_gathered_sums_equal_index_add() -> None:
     factors = torch.randn(40)
     expected = torch.zeros(7, 5).index_add_(0, target, factors[:, None] * rows[source])
     torch.testing.assert_close(gather_sums(rows, source, target, factors, 7), expected)
+
+
+@pytest.mark.parametrize(("length", "multiplied"), [(3, True), (30, False)])
+def test_matrices_are_multiplied_where_texts_are_short_and_many_terms_active(
+    length: int, multiplied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    original = head.multiply_sums
+
+    def spy(*args: Tensor, texts: int) -> tuple[Tensor, Tensor]:
+        calls.append(texts)
+        return original(*args, texts=texts)
+
+    monkeypatch.setattr(head, "multiply_sums", spy)
+    inputs = leaves(2 * length, 4, 500, 5)
+    with torch.no_grad():
+        inputs[2].sub_(2)  # so that not every term is active
+    pooled = max_logits(*inputs, [length, length])
+    share = float((pooled > 0).float().mean())
+    assert (share >= head.DENSE * length) is multiplied
+    pooled.sum().backward()
+    assert bool(calls) is multiplied
