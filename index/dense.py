@@ -16,7 +16,7 @@ from lsr.passages import texts_to_encode
 from lsr.types import Document, Span
 
 from .dense_lists import LISTS, DenseLists, build_lists
-from .dense_search import FLAT_ROWS, DenseSearcher
+from .dense_search import FLAT_ROWS, DenseSearcher, ReadQuery
 from .leg_files import PartFiles, PartWriter
 from .legs import LegSource
 from .manifest import CHECK_HINT
@@ -144,6 +144,8 @@ class DenseLeg:
     def query_vectors(self, queries: Sequence[object], threads: int | None = None) -> Vectors:
         """Return the vector of each query, (queries, dim): texts are encoded together.
 
+        Those that were read before are as they were.
+
         A blank text has zeros for a vector, with which nothing is found. ConfigError for what
         is neither text nor a vector of the right length, DataError for numbers not finite.
         """
@@ -152,9 +154,13 @@ class DenseLeg:
         if texts:
             vectors[list(texts)] = self._encoded_queries(list(texts.values()), threads)
         for at, query in enumerate(queries):
-            if not isinstance(query, str):
+            if not isinstance(query, str | ReadQuery):
                 vectors[at] = self._given_query(query)
-        return self.comparable(vectors)
+        vectors = self.comparable(vectors)
+        for at, query in enumerate(queries):
+            if isinstance(query, ReadQuery):
+                vectors[at] = query.vector
+        return vectors
 
     def _encoded_queries(self, texts: list[str], threads: int | None) -> Vectors:
         encoder = self.encoder

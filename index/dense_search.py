@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,12 @@ _SHARE, _CANDIDATES, _LEAST = 1 / 8, 4, 200
 _ROUNDING = 1e-5
 
 
+class ReadQuery(NamedTuple):
+    """The vector of a query that was read, and scaled where the leg scales vectors."""
+
+    vector: Vectors
+
+
 class DenseSearcher:
     """The dense leg over the segments of one snapshot.
 
@@ -47,6 +53,10 @@ class DenseSearcher:
         self._segments = segments
         self._parts: list[DensePart] = [_part(live, leg.name) for live in segments]
         self._names = names_in(segments)
+
+    def read(self, queries: Sequence[object], threads: int | None = None) -> list[object]:
+        """Return the vectors of the queries, as they are compared; texts are encoded together."""
+        return [ReadQuery(vector) for vector in self._leg.query_vectors(queries, threads)]
 
     def search(self, query: object, k: int, allowed: Allowed = None) -> LegFound:
         """Return the k best live documents that are allowed; a text or a vector is the query."""

@@ -91,6 +91,10 @@ class Legs:
         fusion = replace(blend.fusion, weights={leg: blend.fusion.weight(leg) for leg in legs})
         asked = [_Asked(dict(query), {}, {}) for query in queries]
         for name in legs:
+            # Read once: feedback and scores of documents that a leg missed look at them again.
+            read = self._searchers[name].read([one.queries[name] for one in asked], threads)
+            for one, own in zip(asked, read, strict=True):
+                one.queries[name] = own
             self._ask(name, asked, blend.depth, allowed, threads)
             clock.lap(name)
         feedback = blend.feedback

@@ -105,6 +105,10 @@ class LegSearcher(Protocol):
     or what it makes of text itself. What it cannot read is a ConfigError.
     """
 
+    def read(self, queries: Sequence[object], threads: int | None = None) -> list[object]:
+        """Return the queries as the other methods need not read them again, such as vectors."""
+        ...
+
     def search(self, query: object, k: int, allowed: Allowed = None) -> LegFound:
         """Return the k best live documents that are allowed, fewer when fewer match."""
         ...

@@ -41,6 +41,10 @@ class SparseSearcher:
         self._choose = choose
         self.token = token
 
+    def read(self, queries: Sequence[object], threads: int | None = None) -> list[object]:
+        """Return the vectors of the queries; texts are encoded together."""
+        return list(self._to_vectors(queries, threads))
+
     def search(self, query: object, k: int, allowed: Allowed = None) -> LegFound:
         """Return the k best live documents that are allowed, fewer when fewer match."""
         return self.search_many([query], k, allowed, 1)[0]

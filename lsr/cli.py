@@ -17,6 +17,7 @@ from lsr import (
     cli_documents,
     cli_encode,
     cli_eval,
+    cli_expand,
     cli_formats,
     cli_index,
     cli_legs,
@@ -178,6 +179,7 @@ app.command("search")(cli_search.search)
 app.command("explain")(cli_search.explain)
 app.command("serve")(cli_serve.serve)
 app.command("encode")(cli_encode.encode)
+app.command("expand")(cli_expand.expand)
 app.command("info")(cli_documents.info)
 app.command("check")(cli_documents.check)
 app.command("legs")(cli_legs.legs)

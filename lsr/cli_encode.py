@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lsr.added_terms import encoder_text
 from lsr.cli_formats import VectorFormat, format_of
 from lsr.cli_index import OnErrorOption, RejectsFile
 from lsr.cli_session import Json, Model, Session, Threads, session
@@ -133,7 +134,7 @@ class _Corpus:
         corpus = open_corpus(self.source, format=self.format, rejects=self.rejects, skip=skip)
         records = corpus.records()
         while found := [record.document for record in islice(records, _BATCH)]:
-            yield [one.id for one in found], [one.full_text() for one in found], corpus.position
+            yield [one.id for one in found], [encoder_text(one) for one in found], corpus.position
 
 
 def _encode_corpus(

@@ -24,7 +24,7 @@ from lsr.model_folder import (
 from lsr.sparse import SparseVectors
 from lsr.splade import SpladeNetwork
 from lsr.static_query import StaticTable
-from lsr.tokens import check_texts, serial_tokenizers
+from lsr.tokens import TextTokenizer, check_texts, serial_tokenizers
 
 #: The model that comes with the package.
 BUNDLED = "bundled"
@@ -74,6 +74,17 @@ class Encoder(Protocol):
 
     def tokens(self, terms: Sequence[int]) -> list[str]:
         """Return the tokens of several terms."""
+
+    @property
+    def document_tokenizer(self) -> TextTokenizer:
+        """What cuts documents into tokens; ModelError for codes, whose dimensions are no tokens."""
+        side = self._query if self._document is None else self._document
+        if isinstance(side, CodeNetwork):
+            raise ModelError(
+                f"{self.name}: the dimensions of its codes have no tokens",
+                hint="give an encoder whose vectors are over a vocabulary",
+            )
+        return side.tokenizer
 
     def count_tokens(self, text: str) -> int:
         """Return how many tokens a document has, without special ones and uncut."""
@@ -179,6 +190,17 @@ class ModelEncoder:
         """Return the tokens of several terms."""
         return [self.token(int(term)) for term in terms]
 
+    @property
+    def document_tokenizer(self) -> TextTokenizer:
+        """What cuts documents into tokens; ModelError for codes, whose dimensions are no tokens."""
+        side = self._query if self._document is None else self._document
+        if isinstance(side, CodeNetwork):
+            raise ModelError(
+                f"{self.name}: the dimensions of its codes have no tokens",
+                hint="give an encoder whose vectors are over a vocabulary",
+            )
+        return side.tokenizer
+
     def count_tokens(self, text: str) -> int:
         """Return how many tokens a document has, without special ones and uncut."""
         side = self._query if self._document is None else self._document
@@ -198,7 +220,8 @@ class ModelEncoder:
     ) -> SparseVectors:
         """Return one vector for each document; `on_progress` gets the number just finished.
 
-        The outcome does not depend on `threads`.
+        The outcome does not depend on `threads`. Added terms in the texts (see
+        `lsr.added_terms`) are weighed by encoders that do so, and dropped by the others.
         """
         if self._document is None:
             raise ModelError(

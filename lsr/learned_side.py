@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsr.added_terms import document_tokenizer
 from lsr.errors import ModelError
 from lsr.head import Row, keep_largest
 from lsr.model_folder import LearnedSide
-from lsr.tokens import Ids, TextTokenizer, read_json
+from lsr.tokens import Ids, read_json
 from lsr.weights import WeightFiles
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class LearnedNetwork:
     def __init__(self, side: LearnedSide) -> None:
         self.side = side
         self._config = read_json(side.folder / "config.json")
-        self.tokenizer = TextTokenizer(side.folder, length=side.max_seq_length)
+        self.tokenizer = document_tokenizer(side.kind, side.folder, length=side.max_seq_length)
         text = self._config.get("text_config") or self._config
         self.vocab_size = int(text.get("vocab_size") or 0)
         if self.tokenizer.size > self.vocab_size:

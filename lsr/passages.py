@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from lsr.added_terms import FIELD, encoder_text, with_added
 from lsr.errors import ConfigError
 from lsr.types import Document, Span
 
@@ -100,13 +101,18 @@ def texts_to_encode(
 ) -> list[str]:
     """Return what an encoder sees: full texts, or the title before each passage.
 
+    Added terms are of the whole document, and so of each passage.
+
     >>> texts_to_encode([Document("a", title="Cats", text="Purr. Eat.")], [[Span(0, 5)]])
     ['Cats Purr.']
     """
     if spans is None:
-        return [document.full_text() for document in documents]
+        return [encoder_text(document) for document in documents]
     return [
-        f"{document.title} {document.text[span.start : span.end]}".strip()
+        with_added(
+            f"{document.title} {document.text[span.start : span.end]}".strip(),
+            document.fields.get(FIELD),
+        )
         for document, parts in zip(documents, spans, strict=True)
         for span in parts
     ]

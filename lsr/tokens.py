@@ -22,6 +22,10 @@ Ids = npt.NDArray[np.int32]
 #: A model without a limit of its own says "very large"; more than this is never tokenized.
 NO_LIMIT = 1 << 20
 
+#: Ends a text to which terms were added (`lsr.added_terms`); a code point that is no character and
+#: stands in no text (Unicode 23.7, for internal use).
+ADDED_MARK = "\ufdd0"
+
 #: Of a long text, this many characters for each token that fits are looked at first.
 _CHARACTERS = 6
 
@@ -80,11 +84,29 @@ class TextTokenizer:
         known = 0 <= term < len(self._tokens) and self._tokens[term]
         return known or f"#{term}"
 
+    def whole_words(self) -> list[str]:
+        """Return the word of each id, empty for parts of words, special tokens and gaps.
+
+        A token is a word when its text alone is tokenized to just that token.
+        """
+        texts = [
+            self._tokenizer.decode([term]).strip() if token else ""
+            for term, token in enumerate(self._tokens)
+        ]
+        found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        special = self.special_ids
+        return [
+            text if one.ids == [term] and term not in special else ""
+            for term, (text, one) in enumerate(zip(texts, found, strict=True))
+        ]
+
     def encode(self, texts: Sequence[str]) -> list[Ids]:
         """Return the ids of each text (int32), truncated; the interpreter lock is free meanwhile.
 
-        Of a long text only a prefix is read, when that cannot change the outcome.
+        Of a long text only a prefix is read, when that cannot change the outcome. What stands
+        behind `ADDED_MARK` is not read.
         """
+        texts = [text.partition(ADDED_MARK)[0] for text in texts]
         cuts = [self._prefix(text, _CHARACTERS * self.length) for text in texts]
         rows = self._batch([text[:cut] for text, cut in zip(texts, cuts, strict=True)])
         for at, text in enumerate(texts):
@@ -113,12 +135,16 @@ class TextTokenizer:
 
     def count(self, text: str) -> int:
         """Return how many tokens a text has, without special tokens and without truncation."""
+        return len(self.encode_whole(text))
+
+    def encode_whole(self, text: str) -> Ids:
+        """Return the ids of a text (int32), without special tokens and without truncation."""
         if self._counter is None:
             from tokenizers import Tokenizer
 
             self._counter = Tokenizer.from_str(self._tokenizer.to_str())
             self._counter.no_truncation()
-        return len(self._counter.encode(text, add_special_tokens=False).ids)
+        return np.array(self._counter.encode(text, add_special_tokens=False).ids, np.int32)
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:

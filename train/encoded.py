@@ -10,15 +10,10 @@ Side = Literal["query", "document"]
 
 
 class TokenBatch(NamedTuple):
-    """Texts as term ids: `input_ids` int64 (n, length) and `attention_mask` (n, length), 1 or 0.
-
-    `expansions` int64 (n, most) are terms that something else has added to each text, -1 where
-    there are fewer; only expMLP sides look at them.
-    """
+    """Texts as term ids: `input_ids` int64 (n, length) and `attention_mask` (n, length), 1 or 0."""
 
     input_ids: Tensor
     attention_mask: Tensor
-    expansions: Tensor | None = None
 
 
 class Encoded(NamedTuple):
@@ -26,9 +21,11 @@ class Encoded(NamedTuple):
 
     `vectors` are what scores are made of, `base` is what regularisers see: the same tensor unless
     the side has a literal residual, a window or a norm. `inputs` (bool) marks the terms of the
-    texts themselves; it is there when the recipe has a loss that needs it.
+    texts themselves; it is there when the recipe has a loss that needs it, as is `reverse`, what
+    the document side makes of queries.
     """
 
     vectors: Tensor
     base: Tensor
     inputs: Tensor | None = None
+    reverse: Tensor | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lsr.added_terms import FIELD, with_added
 from lsr.corpus_fields import BadRecord
 
 #: Where the parts of an example are looked for, in this order.
@@ -39,7 +40,8 @@ def example_from_record(
 
     Pairs (`query`, `positive`), triples (`query`, `positive`, `negative` or a list of
     `negatives`) and lists (`query`, `docs`) are told by their fields. Of a list the first
-    document is the relevant one, or those with a label above 0. Each of `score_fields` must hold
+    document is the relevant one, or those with a label above 0. A document is a text or an object
+    with `title`, `text` and `added_terms` (see `lsr.added_terms`). Each of `score_fields` must hold
     a number for each document, in the order of the record.
 
     >>> example_from_record({"query": "q", "positive": "a", "negatives": ["b"]}).documents
@@ -107,8 +109,10 @@ def _texts(value: Any, name: str, *, empty: bool = False) -> list[str]:
 
 
 def _text(value: Any, name: str, *, empty: bool = False) -> str:
+    added = None
     if isinstance(value, Mapping):
         parts = (str(value.get(part) or "") for part in ("title", "text"))
+        added = value.get(FIELD)
         value = " ".join(part for part in parts if part)
     if value is None and empty:
         return ""
@@ -121,7 +125,14 @@ def _text(value: Any, name: str, *, empty: bool = False) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRecord(f"{name!r} holds a lone surrogate at {error.start}") from error
-    return text
+    return text if added is None else _with_added(text, added, name)
+
+
+def _with_added(text: str, added: Any, name: str) -> str:
+    terms = [added] if isinstance(added, str) else added
+    if not isinstance(terms, list | tuple):
+        raise BadRecord(f"{FIELD!r} of {name!r} is {added!r}; a text or a list of texts is expected")
+    return with_added(text, [_text(one, FIELD, empty=True) for one in terms])
 
 
 def _relevant(labels: Any, count: int) -> list[bool]:

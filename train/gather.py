@@ -40,7 +40,8 @@ def _encoded(encoded: Encoded) -> Encoded:
     vectors = _rows(encoded.vectors)
     base = vectors if encoded.base is encoded.vectors else _rows(encoded.base)
     inputs = None if encoded.inputs is None else _rows(encoded.inputs.to(torch.uint8)).bool()
-    return Encoded(vectors, base, inputs)
+    reverse = None if encoded.reverse is None else _rows(encoded.reverse)
+    return Encoded(vectors, base, inputs, reverse)
 
 
 def _rows(own: Tensor) -> Tensor:

@@ -25,8 +25,7 @@ def split(batch: TokenBatch, size: int) -> list[TokenBatch]:
         rows = slice(start, start + size)
         mask = batch.attention_mask[rows]
         longest = max(1, int(mask.any(0).nonzero().max()) + 1) if bool(mask.any()) else 1
-        expansions = None if batch.expansions is None else batch.expansions[rows]
-        parts.append(TokenBatch(batch.input_ids[rows, :longest], mask[:, :longest], expansions))
+        parts.append(TokenBatch(batch.input_ids[rows, :longest], mask[:, :longest]))
     return parts
 
 
@@ -81,6 +80,8 @@ def _again(
         pairs = [(encoded.vectors, whole.vectors)]
         if whole.base is not whole.vectors:
             pairs.append((encoded.base, whole.base))
+        if encoded.reverse is not None and whole.reverse is not None:
+            pairs.append((encoded.reverse, whole.reverse))
         for tensor, leaf in pairs:
             if tensor.requires_grad and leaf.grad is not None:
                 tensors.append(tensor)
@@ -94,7 +95,13 @@ def _joined(parts: Sequence[Encoded]) -> Encoded:
     same = all(part.base is part.vectors for part in parts)
     base = vectors if same else torch.cat([part.base for part in parts]).requires_grad_()
     inputs = [part.inputs for part in parts if part.inputs is not None]
-    return Encoded(vectors, base, torch.cat(inputs) if inputs else None)
+    reverse = [part.reverse for part in parts if part.reverse is not None]
+    return Encoded(
+        vectors,
+        base,
+        torch.cat(inputs) if inputs else None,
+        torch.cat(reverse).requires_grad_() if reverse else None,
+    )
 
 
 def _random_states() -> list[Tensor]:

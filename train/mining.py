@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from lsr.added_terms import encoder_text
 from lsr.corpus import read_documents
 from lsr.encoder import Encoder
 from lsr.errors import ConfigError
@@ -85,7 +86,8 @@ def mine(
     The documents of each source are indexed with `encoder` (of a judged collection all of its
     documents, and those of `corpus` where one is given) and every query is searched. A document
     with the text of a relevant one is never a negative. Lines are `query`, `positives`,
-    `negatives`, in the order of the sources; negatives that an example brings stay in front.
+    `negatives`, in the order of the sources; negatives that an example brings stay in front, and
+    added terms behind their text (`lsr.added_terms`).
     Teachers are asked only with a `margin`; their scores go into `cache`, where training finds
     them.
     """
@@ -148,7 +150,7 @@ def _index(
         for origin in (whole, corpus):
             if origin is not None:
                 for record in read_documents(origin, rejects=Rejects("skip")):
-                    yield from _new(record.document.full_text(), seen)
+                    yield from _new(encoder_text(record.document), seen)
 
     index = Index.create(work / f"index-{number}", encoder=encoder)
     index.add(Document(str(at), text=text) for at, text in enumerate(texts()))
@@ -217,7 +219,8 @@ def _filtered(
 
 
 def _count(path: Path, taken_out: int) -> Mined:
-    from lsr.corpus import open_corpus
+    from lsr.added_terms import encoder_text
+from lsr.corpus import open_corpus
 
     examples = negatives = 0
     for entry in open_corpus(str(path)).entries():

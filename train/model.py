@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsr.added_terms import document_tokenizer
 from lsr.errors import ConfigError, ModelError
 from lsr.tokens import TextTokenizer
 from lsr.train.backbone import Backbone, special_ids
 from lsr.train.encoded import Encoded, Side, TokenBatch
 from lsr.train.recipe import Recipe
 from lsr.train.saving import read_extras, read_table, save_model, start_of
+from lsr.train.settings_loss import RankSettings
 from lsr.train.settings_model import ModelSettings, SideSettings
 from lsr.train.sides import Extras, NetworkSide, TokenSide, extras_of
 from lsr.train.table import StaticSide, read_table_file, term_counts
@@ -33,7 +35,7 @@ def build_model(recipe: Recipe, *, idf: Tensor | None = None) -> SparseModel:
     New layers are drawn from torch's generator: seed it first.
     """
     model = SparseModel(recipe.model, idf=idf)
-    model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    model.prepare_losses(recipe.rank)
     residual = model.document.extras.frequency
     if residual is not None:
         if idf is None:
@@ -54,7 +56,7 @@ def load_model(folder: str | Path, recipe: Recipe) -> SparseModel:
         query = settings.query.model_copy(update={"table": "idf", "table_file": None})
         settings = settings.model_copy(update={"query": query})
     model = SparseModel(settings, idf=read_table(place))
-    model.keeps_inputs = bool(recipe.rank.term_mse or recipe.rank.likelihood)
+    model.prepare_losses(recipe.rank)
     read_extras(model, place)
     return model
 
@@ -71,7 +73,7 @@ class SparseModel(nn.Module):
         if settings.document.kind == "csr":
             raise ConfigError("csr codes come from dense vectors; see lsr.train.csr")
         self.settings = settings
-        self.keeps_inputs = False
+        self.keeps_inputs = self.reads_queries = False
         body = Backbone(settings.init, causal=settings.document.kind == "causal")
         self.folder = body.folder
         self.n_vocabulary = body.n_vocabulary
@@ -100,6 +102,13 @@ class SparseModel(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    def prepare_losses(self, rank: RankSettings) -> None:
+        """Let `encode` keep what these losses need beside the vectors."""
+        self.reads_queries = rank.document_likelihood > 0
+        self.keeps_inputs = bool(rank.term_mse or rank.likelihood or self.reads_queries)
+        if self.reads_queries:  # the network has its [CLS]; a bag of terms is none the wiser
+            self.tokenizers["query"].special = True
+
     def collate(self, side: Side, texts: Sequence[str]) -> TokenBatch:
         """Return texts as a batch for `encode`, padded to the longest of them."""
         return self.pack([row.tolist() for row in self.tokenizers[side].encode(list(texts))])
@@ -118,9 +127,12 @@ class SparseModel(nn.Module):
         """Return the vectors of the texts of a batch, with gradients."""
         module = self.query if side == "query" else self.document
         encoded: Encoded = module(batch)
-        if not self.keeps_inputs:
-            return encoded
-        return encoded._replace(inputs=term_counts(batch, self.n_vocabulary, self.special) > 0)
+        if self.keeps_inputs:
+            inputs = term_counts(batch, self.n_vocabulary, self.special) > 0
+            encoded = encoded._replace(inputs=inputs)
+        if self.reads_queries and self.training and side == "query":
+            encoded = encoded._replace(reverse=self.document(batch).vectors)
+        return encoded
 
     def forward(self, side: Side, batch: TokenBatch) -> Encoded:
         """Return `encode`; wrappers such as DDP call the model itself."""
@@ -170,7 +182,7 @@ class SparseModel(nn.Module):
 
     def _tokenizer(self, side: SideSettings, length: int) -> TextTokenizer:
         special = side.kind not in ("binary", "table")
-        return TextTokenizer(self.folder, length=length, special=special)
+        return document_tokenizer(side.kind, self.folder, length=length, special=special)
 
     def _network_side(
         self, settings: SideSettings, body: Backbone, extras: Extras | None

@@ -17,7 +17,7 @@ from lsr.train.ranking import (
     kl,
     marginmse,
     own_scores,
-    query_likelihood,
+    term_likelihood,
     term_mse,
 )
 from lsr.train.recipe import Recipe
@@ -150,8 +150,12 @@ class Objective:
                 documents.vectors[::group], _inputs(documents)[::group], _inputs(queries)
             )
         if rank.likelihood:
-            parts["likelihood"] = rank.likelihood * query_likelihood(
+            parts["likelihood"] = rank.likelihood * term_likelihood(
                 documents.vectors[::group], _inputs(queries)
+            )
+        if rank.document_likelihood and queries.reverse is not None:
+            parts["document_likelihood"] = rank.document_likelihood * term_likelihood(
+                queries.reverse, _inputs(documents)[::group]
             )
         return parts
 

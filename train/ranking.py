@@ -92,13 +92,13 @@ def term_mse(weights: Tensor, inputs: Tensor, recalled: Tensor) -> Tensor:
     return errors.sum() / inputs.sum().clamp(min=1)
 
 
-def query_likelihood(documents: Tensor, query_terms: Tensor) -> Tensor:
-    """Return the mean negative log-likelihood of a query's terms under its document.
+def term_likelihood(weights: Tensor, terms: Tensor) -> Tensor:
+    """Return the mean negative log-likelihood of a text's terms under its partner's weights.
 
-    `documents` (n, vocabulary) weights, of which a softmax over the vocabulary makes the
-    document's distribution of terms; `query_terms` bool (n, vocabulary). Queries without terms
-    count nothing. (TILDE, SIGIR 2021.)
+    `weights` (n, vocabulary), of which a softmax over the vocabulary makes a distribution of
+    terms; `terms` bool (n, vocabulary) are those of the partners. Partners without terms count
+    nothing. TILDE's loss is the sum for queries given documents and the reverse (SIGIR 2021).
     """
-    likelihood = functional.log_softmax(documents, 1) * query_terms
-    counts = query_terms.sum(1)
+    likelihood = functional.log_softmax(weights, 1) * terms
+    counts = terms.sum(1)
     return -(likelihood.sum(1) / counts.clamp(min=1)).sum() / (counts > 0).sum().clamp(min=1)

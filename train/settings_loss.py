@@ -57,8 +57,13 @@ class RankSettings(Settings):
         default=0.0, ge=0.0, description="weight of DeepCT's squared error on query term recall"
     )
     likelihood: float = Field(
-        default=0.0, ge=0.0, description="weight of the query likelihood of TILDE"
+        default=0.0, ge=0.0, description="weight of TILDE's likelihood of queries given documents"
     )
+    document_likelihood: float = Field(
+        default=0.0, ge=0.0,
+        description="weight of TILDE's likelihood of documents given queries, which the network "
+        "of documents reads for it",
+    )  # fmt: skip
 
 
 class RegulariseSettings(Settings):

@@ -96,7 +96,7 @@ class NetworkSide(nn.Module):
 
 
 class TokenSide(nn.Module):
-    """A weight for each token of the text, and nothing else; expMLP weighs added terms as well.
+    """A weight for each token of the text, and nothing else; its tokenizer adds terms for expMLP.
 
     The weight is a linear layer on what the vocabulary projection would see: the language
     model's last hidden state through its transform.
@@ -113,8 +113,6 @@ class TokenSide(nn.Module):
 
     def forward(self, batch: TokenBatch) -> Encoded:
         """Return the vectors of the texts."""
-        if self.settings.kind == "expmlp":
-            batch = expanded(batch, self.backbone.pad)
         hidden: Hidden = self.backbone(batch.input_ids, batch.attention_mask)
         if self.extras.token is None:
             raise TypeError("a side of tokens has a layer for their weights")
@@ -127,18 +125,6 @@ class TokenSide(nn.Module):
         vectors = vectors.index_fill(1, torch.tensor(self.special, device=vectors.device), 0.0)
         finished = _finish(vectors, self.settings, used=not self.training)
         return Encoded(finished, vectors)
-
-
-def expanded(batch: TokenBatch, pad: int) -> TokenBatch:
-    """Return the batch with each text's added terms right after its own tokens."""
-    if batch.expansions is None:
-        return batch
-    present = batch.expansions >= 0
-    ids = torch.cat([batch.input_ids, batch.expansions.masked_fill(~present, pad)], 1)
-    mask = torch.cat([batch.attention_mask, present.to(batch.attention_mask.dtype)], 1)
-    # Padding goes to the end, or a text's vector would depend on the others of its batch.
-    order = (mask == 0).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(mask.sum(1).max())]
-    return TokenBatch(ids.gather(1, order), mask.gather(1, order))
 
 
 def _finish(weights: Tensor, settings: SideSettings, *, used: bool) -> Tensor:

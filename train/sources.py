@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lsr.added_terms import encoder_text
 from lsr.corpus import open_corpus, read_documents
 from lsr.corpus_fields import BadRecord
 from lsr.errors import ConfigError, DataError
@@ -130,7 +131,7 @@ def _judged(path: str, split: str | None, rejects: Rejects) -> Iterator[Example]
     queries = {query.id: query.text for query in read_queries(path)}
     wanted = {document for of_query in grades.values() for document in of_query}
     texts = {
-        record.document.id: record.document.full_text()
+        record.document.id: encoder_text(record.document)
         # A document without a text matters only if it is judged, and then it is missed below.
         for record in read_documents(path, rejects=Rejects("skip"))
         if record.document.id in wanted

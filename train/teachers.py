@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from lsr.added_terms import split_added
 from lsr.encoder import count_threads, load_encoder
 from lsr.errors import ConfigError, ModelError
 from lsr.model_files import find_model
@@ -156,8 +157,9 @@ class CrossTeacher:
         """Return the logit of each pair."""
         import torch
 
+        plain = [split_added(text)[0] for text in documents]
         texts = [
-            (queries[query], self._prompts[1] + documents[document])
+            (queries[query], self._prompts[1] + plain[document])
             for query, document in zip(*pairs, strict=True)
         ]
         order = sorted(range(len(texts)), key=lambda at: -sum(map(len, texts[at])))

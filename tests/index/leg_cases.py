@@ -58,6 +58,9 @@ class ToySearcher:
     def __init__(self, segments: Sequence[LiveSegment]) -> None:
         self._segments = segments
 
+    def read(self, queries: Sequence[object], threads: int | None = None) -> list[object]:
+        return list(queries)
+
     def search(self, query: object, k: int, allowed: Allowed = None) -> LegFound:
         rows = []
         for number, live in enumerate(self._segments):

@@ -19,7 +19,7 @@ from lsr.train.ranking import (
     kl,
     marginmse,
     own_scores,
-    query_likelihood,
+    term_likelihood,
     term_mse,
 )
 from lsr.train.regularisers import df_factors, flops, idf_factors, joint, l1
@@ -247,4 +247,4 @@ def test_likelihood_is_that_of_the_softmax_over_the_vocabulary() -> None:
     documents = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     terms = torch.tensor([[True, False, False], [False, False, False]])
     expected = -math.log(math.exp(2) / (math.exp(2) + 2))
-    assert float(query_likelihood(documents, terms)) == pytest.approx(expected)
+    assert float(term_likelihood(documents, terms)) == pytest.approx(expected)

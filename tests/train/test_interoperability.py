@@ -11,8 +11,10 @@ import pytest
 import torch
 from train_cases import NEGATIVES, POSITIVES, QUERIES, write_masked
 
+from lsr.added_terms import with_added
 from lsr.encoder import load_encoder
 from lsr.errors import ConfigError, ModelError
+from lsr.index.index import Index
 from lsr.train.guard import check_start, probe
 from lsr.train.model import SparseModel, build_model, load_model
 from lsr.train.recipe import Recipe, read_recipe
@@ -232,17 +234,35 @@ def test_an_untrained_head_that_is_too_large_is_told_and_can_be_scaled(
     assert probe(scaled, DOCUMENTS).median_weight < probe(model, DOCUMENTS).median_weight
 
 
-def test_expansions_are_weighed_like_terms_of_the_text(masked: Path) -> None:
+def test_added_terms_are_weighed_like_terms_of_the_text(masked: Path) -> None:
     model, _ = built("deepimpact", masked)
     cats = model.tokenizer.vocabulary["cats"]
-    batch = model.collate("document", ["dogs bark", "cows graze in the green meadow"])
-    added = batch._replace(expansions=torch.tensor([[cats, -1], [-1, -1]]))
-    plain = model.encode("document", batch).vectors.detach()
-    grown = model.encode("document", added).vectors.detach()
+    texts = ["dogs bark", "cows graze in the green meadow"]
+    plain = vectors(model, "document", texts)
+    grown = vectors(model, "document", [with_added(texts[0], ["cats dogs", "cats"]), texts[1]])
     assert float(grown[0, cats]) > 0 == float(plain[0, cats])
-    torch.testing.assert_close(grown[1], plain[1])
-    alone = model.collate("document", ["dogs bark"])._replace(expansions=torch.tensor([[cats, -1]]))
-    torch.testing.assert_close(model.encode("document", alone).vectors[0].detach(), grown[0])
+    assert np.count_nonzero(grown[0]) == np.count_nonzero(plain[0]) + 1
+    np.testing.assert_allclose(grown[1], plain[1], rtol=1e-5)
+    others, _ = built("unicoil", masked)  # sides of other kinds read the text alone
+    np.testing.assert_array_equal(
+        vectors(others, "document", [with_added(texts[0], "cats")]),
+        vectors(others, "document", texts[:1]),
+    )
+
+
+def test_documents_are_found_by_the_terms_that_were_added_to_them(
+    masked: Path, tmp_path: Path
+) -> None:
+    model, _ = built("tildev2", masked)
+    model.save(tmp_path / "model")
+    index = Index.create(tmp_path / "index", encoder=load_encoder(tmp_path / "model"))
+    index.add([
+        Document("a", text="dogs bark"),
+        Document("b", text="cows graze", fields={"added_terms": ["cats", "purr"]}),
+    ])
+    index.commit()
+    assert index.search("cats").ids == ["b"]
+    assert index.search("cats")[0].text == "cows graze"
 
 
 def test_a_repeated_query_term_counts_once_or_as_often_as_it_stands(masked: Path) -> None:

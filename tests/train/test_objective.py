@@ -201,3 +201,17 @@ def test_one_bad_batch_does_not_end_training() -> None:
         documents = sparse(4, 1) if step % 5 == 0 else Encoded(empty, empty)
         loss = one(sparse(4, 0), documents, Candidates(1), step)
         assert bool(torch.isfinite(loss.total))
+
+
+def test_tilde_learns_queries_from_documents_and_documents_from_queries() -> None:
+    made = objective("tilde")
+    queries, documents = sparse(3, 4), sparse(3, 5)
+    reverse = sparse(3, 6).vectors
+    marked = [one._replace(inputs=one.vectors > 0) for one in (queries, documents)]
+    both = made(marked[0]._replace(reverse=reverse), marked[1], Candidates(1), 0)
+    assert set(both.parts) == {"likelihood", "document_likelihood"}
+    chances = torch.log_softmax(reverse, 1)
+    terms = documents.vectors > 0
+    expected = -torch.stack([row[mine].mean() for row, mine in zip(chances, terms, strict=True)])
+    assert both.parts["document_likelihood"] == pytest.approx(float(expected.mean().detach()), rel=1e-5)
+    assert set(made(*marked, Candidates(1), 0).parts) == {"likelihood"}

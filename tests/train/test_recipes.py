@@ -11,6 +11,7 @@ import pytest
 import torch
 from train_cases import NEGATIVES, POSITIVES, QUERIES
 
+from lsr.added_terms import with_added
 from lsr.encoder import load_encoder
 from lsr.errors import ConfigError
 from lsr.sparse import SparseVectors
@@ -38,14 +39,19 @@ def small(name: str, masked: Path, causal: Path) -> Recipe:
     return recipe
 
 
+def texts_of(recipe: Recipe) -> list[str]:
+    """The documents; where added terms are weighed, relevant ones have the query's last word."""
+    if recipe.model.document.kind != "expmlp":
+        return DOCUMENTS
+    added = [word for query in QUERIES for word in (query.split()[-1], "")]
+    return [with_added(text, word) for text, word in zip(DOCUMENTS, added, strict=True)]
+
+
 def train(model: SparseModel, recipe: Recipe, idf: torch.Tensor) -> list[float]:
     objective = Objective(recipe, idf, total_steps=STEPS)
     optimiser = torch.optim.AdamW(model.parameter_groups(3e-3, 3e-3, 0.01))
-    queries, documents = model.collate("query", QUERIES), model.collate("document", DOCUMENTS)
-    if recipe.model.document.kind == "expmlp":
-        added = torch.full((len(DOCUMENTS), 2), -1)
-        added[::2, 0] = queries.input_ids[:, -1]
-        documents = documents._replace(expansions=added)
+    queries = model.collate("query", QUERIES)
+    documents = model.collate("document", texts_of(recipe))
     losses = []
     for step in range(STEPS):
         encoded = model.encode("query", queries), model.encode("document", documents)
@@ -75,12 +81,13 @@ def test_recipe_learns_is_saved_and_finds(
     probe = build_model(recipe, idf=idf) if recipe.model.query.kind != "table" else None
     size = probe.n_vocabulary if probe is not None else _vocabulary(recipe)
     model = probe or build_model(recipe, idf=idf[:size])
+    texts = texts_of(recipe)
     losses = train(model, recipe, idf[:size])
     assert losses[-1] < losses[0]
     model.eval()
     with torch.no_grad():
         queries = model.encode("query", model.collate("query", QUERIES)).vectors
-        documents = model.encode("document", model.collate("document", DOCUMENTS)).vectors
+        documents = model.encode("document", model.collate("document", texts)).vectors
     assert float((documents > 0).float().mean()) > 0
     assert int(queries[:, model.special].count_nonzero()) == 0
     assert int(documents[:, model.special].count_nonzero()) == 0
@@ -89,11 +96,11 @@ def test_recipe_learns_is_saved_and_finds(
     again = load_model(tmp_path / "model", recipe).eval()
     with torch.no_grad():
         torch.testing.assert_close(
-            again.encode("document", again.collate("document", DOCUMENTS)).vectors,
+            again.encode("document", again.collate("document", texts)).vectors,
             documents, atol=0, rtol=0,
         )  # fmt: skip
     encoder = load_encoder(tmp_path / "model", threads=1)
-    ours = encoder.encode_queries(QUERIES), encoder.encode_documents(DOCUMENTS)
+    ours = encoder.encode_queries(QUERIES), encoder.encode_documents(texts)
     for vectors, tensor in zip(ours, (queries, documents), strict=True):
         np.testing.assert_allclose(
             vectors.to_scipy().toarray(), tensor.clamp(min=0).numpy(), atol=1e-4, rtol=1e-4
