@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lsr.added_terms import encoder_text
 from lsr.cli_formats import VectorFormat, format_of
 from lsr.cli_index import OnErrorOption, RejectsFile
 from lsr.cli_session import Json, Model, Session, Threads, session
@@ -129,6 +128,7 @@ class _Corpus:
                 skip += len(part)
                 yield [one[0] for one in part], [one[1] for one in part], skip
             return
+        from lsr.added_terms import encoder_text
         from lsr.corpus import open_corpus
 
         corpus = open_corpus(self.source, format=self.format, rejects=self.rejects, skip=skip)

@@ -75,17 +75,6 @@ class Encoder(Protocol):
     def tokens(self, terms: Sequence[int]) -> list[str]:
         """Return the tokens of several terms."""
 
-    @property
-    def document_tokenizer(self) -> TextTokenizer:
-        """What cuts documents into tokens; ModelError for codes, whose dimensions are no tokens."""
-        side = self._query if self._document is None else self._document
-        if isinstance(side, CodeNetwork):
-            raise ModelError(
-                f"{self.name}: the dimensions of its codes have no tokens",
-                hint="give an encoder whose vectors are over a vocabulary",
-            )
-        return side.tokenizer
-
     def count_tokens(self, text: str) -> int:
         """Return how many tokens a document has, without special ones and uncut."""
 
@@ -111,7 +100,7 @@ def load_encoder(
     side: Side = "both",
     threads: int | None = None,
     max_seq_length: int | None = None,
-) -> Encoder:
+) -> ModelEncoder:
     """Return the encoder in a folder, on the hub, or (`bundled`) in the package.
 
     With `side="query"` only the query side is loaded: that of an inference-free model needs

@@ -131,7 +131,9 @@ def _text(value: Any, name: str, *, empty: bool = False) -> str:
 def _with_added(text: str, added: Any, name: str) -> str:
     terms = [added] if isinstance(added, str) else added
     if not isinstance(terms, list | tuple):
-        raise BadRecord(f"{FIELD!r} of {name!r} is {added!r}; a text or a list of texts is expected")
+        raise BadRecord(
+            f"{FIELD!r} of {name!r} is {added!r}; a text or a list of texts is expected"
+        )
     return with_added(text, [_text(one, FIELD, empty=True) for one in terms])
 
 

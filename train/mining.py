@@ -219,8 +219,7 @@ def _filtered(
 
 
 def _count(path: Path, taken_out: int) -> Mined:
-    from lsr.added_terms import encoder_text
-from lsr.corpus import open_corpus
+    from lsr.corpus import open_corpus
 
     examples = negatives = 0
     for entry in open_corpus(str(path)).entries():

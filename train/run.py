@@ -202,7 +202,8 @@ def count_steps(recipe: Recipe, plan: BatchPlan) -> int:
 def _open_run(recipe: Recipe, folder: Path, resume: bool, say: Say) -> None:
     """See that the folder is one to begin or to resume in; write the recipe down."""
     file = folder / "recipe.json"
-    if file.is_file() and not resume:
+    # The log begins with the first step; data that could not be read leave nothing to resume.
+    if (folder / "log.jsonl").is_file() and not resume:
         raise ConfigError(
             f"{folder} already holds a run",
             hint=f"lsr train ... --out {folder} --resume goes on with it; or give another --out",

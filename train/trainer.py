@@ -263,10 +263,7 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, TokenBatch):
-        ids, mask, added = value
-        return TokenBatch(
-            ids.to(device), mask.to(device), None if added is None else added.to(device)
-        )
+        return TokenBatch(*(part.to(device) for part in value))
     return value
 
 

@@ -114,3 +114,64 @@ def test_bench_encode_makes_a_table(cli: Any, animals_jsonl: Path) -> None:
     found = cli("bench", "encode", animals_jsonl, "--rounds", 1, "--no-peers")
     assert found.code == 0, found.err
     assert found.out.startswith("| encoder |") and "| lsr " in found.out
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_a_corpus_is_expanded_by_words_that_its_texts_lack(
+    cli: Any, animals_jsonl: Path, tmp_path: Path
+) -> None:
+    made = cli("expand", animals_jsonl, "--out", "x.jsonl", "--terms", 3, "--json").json()
+    assert made["documents"] == 3
+    before, after = read(animals_jsonl), read(tmp_path / "x.jsonl")
+    assert not list(tmp_path.glob("x.jsonl.partial*"))
+    for old, new in zip(before, after, strict=True):
+        assert {**old, "title": old.get("title", "")}.items() <= new.items()
+        assert len(set(new["added_terms"])) == 3
+        assert not set(new["added_terms"]) & set(f"{old['text']}".lower().split())
+    again = cli("expand", "x.jsonl", "--out", "y.jsonl", "--terms", 2, "--stop-words", "english")
+    assert again.code == 0
+    for new, more in zip(after, read(tmp_path / "y.jsonl"), strict=True):
+        assert more["added_terms"][:3] == new["added_terms"] and len(more["added_terms"]) == 5
+    assert cli("index", "x.jsonl", "--out", "d").code == 0
+    assert cli("search", "d", "cats", "--json").json()["hits"]
+
+
+def test_an_expansion_goes_on_after_the_last_whole_line(
+    cli: Any, animals_jsonl: Path, tmp_path: Path
+) -> None:
+    command = "expand", animals_jsonl, "--out", "x.jsonl", "--terms", 3
+    assert cli(*command).code == 0
+    whole = (tmp_path / "x.jsonl").read_bytes()
+    cli(*command, "--model", tmp_path / "none")  # fails before anything is written
+    first = whole.splitlines(keepends=True)[0]
+    from lsr.encoder import load_encoder
+
+    about = {"source": str(animals_jsonl), "model": load_encoder().fingerprint, "terms": 3}
+    (tmp_path / "x.jsonl.partial").write_bytes(first + b'{"_id": "b", "te')
+    notes = tmp_path / "x.jsonl.partial.json"
+    notes.write_text(json.dumps({**about, "stop": "english"}))
+    stopped = cli(*command)
+    assert stopped.code == 2 and "--resume" in stopped.err
+    other = cli(*command, "--resume")
+    assert other.code == 2 and "another expansion" in other.err
+    notes.write_text(json.dumps({**about, "stop": None}))
+    assert cli(*command, "--resume").code == 0
+    assert (tmp_path / "x.jsonl").read_bytes() == whole
+    assert not notes.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "x.parquet"], "a .jsonl file is expected"),
+        (["--out", "x.jsonl", "--stop-words", "klingon"], "no list of stop words for 'klingon'"),
+    ],
+)
+def test_an_expansion_that_cannot_be_says_why(
+    cli: Any, animals_jsonl: Path, options: list[str], message: str
+) -> None:
+    found = cli("expand", animals_jsonl, *options)
+    assert found.code == 2 and message in found.err

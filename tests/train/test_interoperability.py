@@ -256,10 +256,12 @@ def test_documents_are_found_by_the_terms_that_were_added_to_them(
     model, _ = built("tildev2", masked)
     model.save(tmp_path / "model")
     index = Index.create(tmp_path / "index", encoder=load_encoder(tmp_path / "model"))
-    index.add([
-        Document("a", text="dogs bark"),
-        Document("b", text="cows graze", fields={"added_terms": ["cats", "purr"]}),
-    ])
+    index.add(
+        [
+            Document("a", text="dogs bark"),
+            Document("b", text="cows graze", fields={"added_terms": ["cats", "purr"]}),
+        ]
+    )
     index.commit()
     assert index.search("cats").ids == ["b"]
     assert index.search("cats")[0].text == "cows graze"

@@ -213,5 +213,7 @@ def test_tilde_learns_queries_from_documents_and_documents_from_queries() -> Non
     chances = torch.log_softmax(reverse, 1)
     terms = documents.vectors > 0
     expected = -torch.stack([row[mine].mean() for row, mine in zip(chances, terms, strict=True)])
-    assert both.parts["document_likelihood"] == pytest.approx(float(expected.mean().detach()), rel=1e-5)
+    assert both.parts["document_likelihood"] == pytest.approx(
+        float(expected.mean().detach()), rel=1e-5
+    )
     assert set(made(*marked, Candidates(1), 0).parts) == {"likelihood"}

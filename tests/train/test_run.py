@@ -19,7 +19,7 @@ from train_cases import NEGATIVES, POSITIVES, QUERIES, shifted
 
 import lsr.train.trainer as trainer_module
 from lsr.encoder import load_encoder
-from lsr.errors import ConfigError, LsrError, ModelError, StorageError
+from lsr.errors import ConfigError, DataError, LsrError, ModelError, StorageError
 from lsr.index.index import Index
 from lsr.train.checkpoints import checkpoints, keep_newest, step_of, write_folder
 from lsr.train.objective import Loss, Objective
@@ -274,6 +274,17 @@ def test_a_time_limit_stops_the_run(masked: Path, pairs: Path, tmp_path: Path) -
     settings = {"steps": 500, "batch_size": 4, "lr": 1e-3, "threads": 1, "max_minutes": 1e-6}
     outcome = train(recipe_of(masked, pairs, train=settings), tmp_path / "run")
     assert (outcome.step, outcome.why) == (1, "time")
+
+
+def test_data_that_could_not_be_read_leave_no_run_behind(
+    masked: Path, pairs: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"query": "q"}\n')
+    settings = {"steps": 1, "batch_size": 4, "threads": 1}
+    with pytest.raises(DataError, match=r"broken\.jsonl:1"):
+        train(recipe_of(masked, broken, train=settings), tmp_path / "run")
+    assert train(recipe_of(masked, pairs, train=settings), tmp_path / "run").step == 1
 
 
 def test_a_folder_with_a_run_is_resumed_or_refused(
