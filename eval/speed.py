@@ -27,8 +27,8 @@ class Speed:
     `p50`, `p95`, `p99`: milliseconds from a query's text to its 10 hits, one at a time, each
     query's least of three rounds, of fewer where these take ten seconds; `search_p50` is the part
     of the search, without what is done to the text. `per_second`: queries a second, all at once,
-    on `threads` threads. `memory`: bytes that opening and searching added to the process; None where the system tells
-    no such thing.
+    on `threads` threads. `memory`: bytes that opening and searching added to the process; None
+    where the system tells no such thing.
     """
 
     p50: float
