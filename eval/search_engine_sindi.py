@@ -67,12 +67,12 @@ class SindiEngine:
         )
 
     def build(self, given: tuple[Any, ...], build: Build, folder: Path) -> Callable[[], None]:
-        index = _index(build)
+        index = new_index(build)
         index.build(*given)
         return lambda: index.save(str(folder / "index.vsag"))
 
     def open(self, build: Build, folder: Path, queries: Csr) -> SindiSearcher:
-        index = _index(build)
+        index = new_index(build)
         index.load(str(folder / "index.vsag"))
         return SindiSearcher(index, queries)
 
@@ -82,7 +82,8 @@ def _as_uint32(terms: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
     return terms.view(np.uint32) if terms.dtype.itemsize == 4 else terms.astype(np.uint32)
 
 
-def _index(build: Build) -> Any:
+def new_index(build: Build) -> Any:
+    """Return an empty index of the build's settings."""
     options = dict(build.options)
     longest = options.pop("longest")
     about = {
