@@ -42,7 +42,10 @@ class Table:
 
 
 def overview(report: Report, measure: str) -> Table:
-    """Return a measure of every system on every dataset, and the average of those on all."""
+    """Return a measure of every system: the average of those run on all datasets, then each one's.
+
+    The average stands first, where many datasets do not push it out of sight.
+    """
     results = report.datasets
     names = list(dict.fromkeys(one.name for result in results for one in result.systems))
     columns: list[dict[str, Cell]] = []
@@ -52,8 +55,8 @@ def overview(report: Report, measure: str) -> Table:
         columns.append({name: _marked(values, name, tests) for name in values})
     head = [one.name for one in results]
     if len(results) > 1:
-        head.append(average_name(results))
-        columns.append(_average_cells(report, measure))
+        head.insert(0, average_name(results))
+        columns.insert(0, _average_cells(report, measure))
     rows = tuple(
         (Cell(name), *(column.get(name, Cell("–")) for column in columns)) for name in names
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from lsr.types import (
     Record,
 )
 
+from .block_build import BlockWriter
 from .blocks import SETTING as BLOCKS
 from .blocks import BlockSettings
 from .calibration import Calibration, calibrate_in, keep_calibrated
@@ -203,24 +205,33 @@ class Index(Reader):
         self.commit()
         return found
 
-    def merge(self, which: Which = "all", *, blocks: bool | BlockSettings | None = None) -> int:
+    def merge(
+        self,
+        which: Which = "all",
+        *,
+        blocks: bool | BlockSettings | None = None,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> int:
         """Rewrite all segments as one without deleted documents; return the generation.
 
         Commits first. The deleted documents' text is then gone from the disk. `blocks` says
         whether the index has blocks from now on, None that this stays as it is.
         With "auto" only what the policy of `index/merge.py` wants is rewritten, which keeps a
-        growing index quick.
+        growing index quick. `progress` is told a long step, "blocks" or "calibration", and the
+        share of it that is done.
         """
         self.commit()
         transaction = self._writable()
+        say = progress or (lambda step, share: None)
         try:
+            transaction.block_writer = BlockWriter(progress=partial(say, "blocks"))
             if blocks is not None:
                 wanted = _block_settings(blocks)
                 self._settings = replace(self._settings, blocks=wanted)
                 kept = None if wanted is None else wanted.to_json()
                 transaction.settings = {**transaction.settings, BLOCKS: kept}
             transaction.merge(which)
-            keep_calibrated(transaction)
+            keep_calibrated(transaction, progress=partial(say, "calibration"))
         except BaseException:
             self.rollback()
             raise

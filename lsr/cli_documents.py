@@ -235,7 +235,13 @@ def merge(
     index = Index.open(directory, verify=settings.verify)
     before = index.info()
     try:
-        index.merge(blocks=blocks)
+        with output.progress("percent of segments", 100) as bar:
+
+            def show(step: str, share: float) -> None:
+                bar.done = 100
+                bar.describe(f"{share:.0%} of {step}")
+
+            index.merge(blocks=blocks, progress=show)
     finally:
         index.close()
     after = index.info()

@@ -100,7 +100,10 @@ def test_blocks_come_and_go_with_a_merge(shelf: Index) -> None:
     assert error.value.hint is not None and "lsr merge DIR --blocks" in error.value.hint
     with pytest.raises(ConfigError, match="no blocks"):
         shelf.search({1: 1.0}, knobs=KNOBS)
-    generation = shelf.merge(blocks=PRUNED)
+    told: list[tuple[str, float]] = []
+    generation = shelf.merge(blocks=PRUNED, progress=lambda *step: told.append(step))
+    shares = [share for step, share in told if step == "blocks"]
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)
     assert block_files(shelf) == [sorted(BLOCK_ARRAYS)]
     assert shelf.merge() == generation  # nothing is left to do
     assert shelf.search({1: 1.0}, knobs=KNOBS).path == "blocks"
