@@ -13,6 +13,7 @@ from lsr.errors import ConfigError
 from lsr.output import Output
 
 from . import bm25_peer, results
+from .analyzers import folder_part
 from .bm25_leg import Bm25LegSystem
 from .datasets import CorpusFacts, Dataset, scan_corpus
 from .examples import pick_examples
@@ -63,7 +64,8 @@ def evaluate_dataset(
     """Return every system's figures on one dataset; keep them in `work` for `resume`."""
     started = time.perf_counter()
     facts = _scan(dataset, settings, output)
-    kept = work / "results" / f"{dataset.slug}-{_key(facts, settings)}.json"
+    key = _key(facts, settings, dataset.name)
+    kept = work / "results" / f"{dataset.slug}-{key}.json"
     if resume and kept.exists():
         finished = results.load(kept)
         if _runs_are_there(finished, out):
@@ -157,14 +159,15 @@ def _makers(
             skipped["BM25"] = f"{opened.path} has no such leg (lsr legs {opened.path} --add bm25)"
             output.note(f"{dataset.name}: BM25 is left out: {skipped['BM25']}")
     if "bm25s" in settings.families:
-        folder = work / "bm25" / facts.corpus_hash
+        analyzer = settings.analyzer_of(dataset.name)
+        folder = work / "bm25" / f"{facts.corpus_hash}{folder_part(analyzer)}"
         if (why := bm25_peer.missing()) is not None:
             skipped["BM25 (bm25s)"] = why
             output.note(f"{dataset.name}: BM25 by bm25s is left out: {why}")
         else:
             with output.progress(f"documents of {dataset.name} for BM25", facts.n_documents) as bar:
-                bm25_peer.Bm25System.make(dataset, folder, bar.update)
-            makers.append(lambda: bm25_peer.Bm25System(folder))
+                bm25_peer.Bm25System.make(dataset, folder, analyzer, bar.update)
+            makers.append(lambda: bm25_peer.Bm25System(folder, analyzer))
     if opened is not None and "sparse" in settings.families:
         makers += [
             lambda recall=recall: _sparse(opened, recall)  # type: ignore[misc]
@@ -358,8 +361,8 @@ def _about_encoder(index: Index) -> dict[str, object]:
     }
 
 
-def _key(facts: CorpusFacts, settings: EvalSettings) -> str:
-    """Return a hash of all that a result depends on."""
+def _key(facts: CorpusFacts, settings: EvalSettings, dataset: str) -> str:
+    """Return a hash of all that the result of a dataset depends on."""
     import xxhash
 
     from lsr import __version__
@@ -369,5 +372,6 @@ def _key(facts: CorpusFacts, settings: EvalSettings) -> str:
         model = str(settings.index)
     elif "sparse" in settings.families:
         model = model_fingerprint(settings.model)
-    parts = [__version__, results.FORMAT, facts.hash, model, settings.that_matter()]
+    matter = {**settings.that_matter(), "analyzers": dict(settings.analyzer_of(dataset))}
+    parts = [__version__, results.FORMAT, facts.hash, model, matter]
     return xxhash.xxh3_64_hexdigest(json.dumps(parts, sort_keys=True).encode())

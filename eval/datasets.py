@@ -65,6 +65,15 @@ class CorpusFacts:
     notes: tuple[str, ...] = field(default=())
 
 
+def dataset_name(source: str) -> str:
+    """Return what the dataset of a source is called in reports, without reading it."""
+    if source.startswith("irds:"):
+        return source
+    if (folder := Path(source)).is_dir() and (folder / "qrels").is_dir():
+        return _folder_name(folder)
+    return Path(source).name.split(".")[0]
+
+
 def load_dataset(
     source: str,
     *,
@@ -86,12 +95,12 @@ def load_dataset(
     if source.startswith("irds:"):
         judged = read_qrels(qrels or source)
         asked = read_queries(queries or source)
-        title, part = source, split or "default"
+        part = split or "default"
     elif (folder := Path(source)).is_dir() and (folder / "qrels").is_dir():
         file = split_file(folder, split)
         judged = read_qrels(qrels or file)
         asked = read_queries(queries or _queries_file(folder))
-        title, part = _folder_name(folder), "own" if qrels else file.name.split(".")[0]
+        part = "own" if qrels else file.name.split(".")[0]
     else:
         if not Path(source).exists():
             raise ConfigError(
@@ -104,9 +113,9 @@ def load_dataset(
                 hint="give a corpus with --queries and --qrels, or a TREC run with --qrels",
             )
         judged, asked = read_qrels(qrels), read_queries(queries)
-        title, part = Path(source).name.split(".")[0], split or "own"
+        part = split or "own"
     texts = {query.id: query.text for query in asked}
-    return _joined(name or title, part, source, texts, judged, on_error)
+    return _joined(name or dataset_name(source), part, source, texts, judged, on_error)
 
 
 def scan_corpus(

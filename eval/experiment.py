@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +13,9 @@ from lsr.index.fusion import METHODS
 from lsr.output import Output
 from lsr.rejects import OnError
 
+from .analyzers import check_datasets
 from .dataset_run import evaluate_dataset
-from .datasets import Dataset, Identical, load_dataset
+from .datasets import Dataset, Identical, dataset_name, load_dataset
 from .indexes import model_fingerprint
 from .measures import DEFAULT_MEASURES
 from .provenance import provenance
@@ -46,6 +47,7 @@ def evaluate(
     dense_model: str | None = None,
     fusions: Sequence[str] = METHODS,
     feedback: Sequence[str] = (),
+    analyzer: str | Mapping[str, str] | None = None,
     on_error: OnError = "stop",
     resume: bool = False,
     output: Output | None = None,
@@ -61,11 +63,14 @@ def evaluate(
             Of `dense` (which `dense_model` encodes for) and `hybrid` there is a row for each of
             `fusions`, and for `feedback` (pre, post, both): on each leg alone, and around the
             first fusion.
+        analyzer: what makes the words of BM25, for all datasets or by a dataset's name (`*` is
+            all others): a language or its code, `standard` or `hf:TOKENIZER`; default english.
         depth: hits of each query that are measured. `identical` says what becomes of a hit with
             the id of its query: `auto` drops it where query and document have one text, too.
         baseline: the system that others are tested against; default BM25, or the first.
         out: a folder for report.html, report.md, report.json, mteb/, runs/ and per-query values.
-        work: where indexes are kept, to be found again by corpus and model; default in `out`.
+        work: where indexes are kept, to be found again by corpus, model and
+            analyzer; default in `out`.
         on_error: `skip` leaves bad records of a corpus out, counted, instead of stopping there.
         resume: take over datasets that an interrupted evaluation with `out` has finished.
 
@@ -99,12 +104,15 @@ def evaluate(
         dense_model=dense_model,
         fusions=fusions,
         feedback=feedback,
+        analyzer=analyzer,
     )
     wanted = [datasets] if isinstance(datasets, str | Dataset) else list(datasets)
     if not wanted:
         raise ConfigError("no dataset is given", hint="give a BEIR folder or irds:<id>")
     if len(wanted) > 1 and (index or queries or qrels):
         raise ConfigError("an index, queries or qrels belong to one dataset; give one at a time")
+    names = [dataset_name(one) if isinstance(one, str) else one.name for one in wanted]
+    check_datasets(settings.analyzers, names)
     output = output or Output(quiet=True)
     done: list[DatasetResult] = []
     failed: dict[str, str] = {}

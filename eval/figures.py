@@ -61,6 +61,7 @@ def quality_flops(results: Sequence[DatasetResult], measure: str, key: str) -> s
         axes.set_xlabel("FLOPS (terms shared by a query and a document)")
         axes.set_ylabel(measure)
         axes.margins(x=0.2, y=0.2)
+        _not_too_close(axes, [point for points in names.values() for point in points])
 
     return _svg(draw, key, f"{measure} against FLOPS")
 
@@ -103,6 +104,15 @@ def list_lengths(result: DatasetResult, key: str) -> str:
         axes.set_ylabel("documents in the list")
 
     return _svg(draw, key, "Lengths of the inverted lists")
+
+
+def _not_too_close(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Give axes a width where points agree but for rounding: two systems on the same words."""
+    x, y = [at for at, _ in points], [at for _, at in points]
+    if x and max(x) < 1.001 * min(x):
+        axes.set_xlim(min(x) / 2, 2 * max(x))
+    if y and max(y) - min(y) < 1e-6:
+        axes.set_ylim(min(y) - 0.05, max(y) + 0.05)
 
 
 def _plain_log(axis: Any) -> None:

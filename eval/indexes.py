@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsr.errors import DataError
 from lsr.output import Output, counted, duration
 
+from .analyzers import folder_part
 from .datasets import CorpusFacts, Dataset
 from .settings import LEGS, EvalSettings
 
@@ -49,11 +50,14 @@ def ready_index(
     model = model_fingerprint(settings.model) if sparse else "no-model"
     if settings.dense_model is not None and "dense" in settings.families:
         model += f"-{dense_fingerprint(settings.dense_model)}"
+    # Another analyzer is another index, too: who reads this one must not find its words changed.
+    if "bm25" in settings.families:
+        model += folder_part(settings.analyzer_of(dataset.name))
     folder = work / "indexes" / f"{facts.corpus_hash}-{model}-format{FORMAT}"
     made = folder / "made.json"
     if not made.exists():
         _build(dataset, facts, settings, folder, output)
-    _add_legs(folder, settings, output)
+    _add_legs(dataset, folder, settings, output)
     found: dict[str, Any] = json.loads(made.read_text("utf-8"))
     legs = found.get("legs", {})
     return Opened(folder / "index", found["seconds"], found["peak"], leg_seconds=legs)
@@ -89,7 +93,7 @@ def _build(
     begun = (path / "manifest.json").exists()
     # Without sparse vectors the first leg is that of the build; the others are added to it.
     sparse = "sparse" in settings.families
-    legs = ["sparse"] if sparse else [_leg(_first_leg(settings), settings)]
+    legs = ["sparse"] if sparse else [_leg(_first_leg(settings), dataset, settings)]
     index = Index.open(path) if begun else Index.create(path, encoder=settings.model, legs=legs)
     if index.generation and len(index) == facts.n_documents:  # complete, but for the note of it
         _note(folder, None, None)
@@ -113,7 +117,7 @@ def _build(
     )
 
 
-def _add_legs(folder: Path, settings: EvalSettings, output: Output) -> None:
+def _add_legs(dataset: Dataset, folder: Path, settings: EvalSettings, output: Output) -> None:
     """Add the legs that are asked for and that an index of an evaluation has not got yet."""
     from lsr.index.index import Index
 
@@ -127,7 +131,7 @@ def _add_legs(folder: Path, settings: EvalSettings, output: Output) -> None:
                 continue
             started = time.perf_counter()
             with output.progress(f"documents of leg {leg}", len(index)) as bar:
-                index.add_leg(_leg(leg, settings, bar.update))
+                index.add_leg(_leg(leg, dataset, settings, bar.update))
             found = json.loads(made.read_text("utf-8"))
             seconds = time.perf_counter() - started
             found["legs"] = {**found.get("legs", {}), leg: seconds}
@@ -137,10 +141,17 @@ def _add_legs(folder: Path, settings: EvalSettings, output: Output) -> None:
 
 
 def _leg(
-    name: str, settings: EvalSettings, progress: Callable[[int], None] | None = None
+    name: str,
+    dataset: Dataset,
+    settings: EvalSettings,
+    progress: Callable[[int], None] | None = None,
 ) -> str | Leg:
     """Return a leg to make; `progress` is told of the documents that it has encoded."""
-    if name != "dense" or settings.dense_model is None:
+    if name == "bm25":
+        from lsr.index.bm25 import Bm25Leg
+
+        return Bm25Leg(analyzer=settings.analyzer_of(dataset.name))
+    if settings.dense_model is None:
         return name
     from lsr.index.dense import DenseLeg
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lsr.errors import ConfigError
 from lsr.index.feedback import WHEN, When
 from lsr.index.fusion import METHODS, Method
 
+from .analyzers import DEFAULT_ANALYZER, REST, Analyzers, checked_analyzers
 from .datasets import Identical
 from .measures import DEFAULT_MEASURES, parse_measures
 from .statistics import RESAMPLES, SEED
@@ -21,6 +22,8 @@ FAMILIES = ("bm25", "sparse", "bm25s", "dense", "hybrid")
 DEFAULT_FAMILIES = FAMILIES[:2]
 #: Those that are legs beside `sparse`.
 LEGS = ("bm25", "dense")
+#: Those whose words an analyzer makes.
+OF_WORDS = ("bm25", "bm25s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class EvalSettings:
     dense_model: str | None
     fusions: tuple[Method, ...]
     feedback: tuple[When, ...]
+    analyzers: Analyzers
+
+    def analyzer_of(self, dataset: str) -> Mapping[str, Any]:
+        """Return the analyzer of a dataset, by its name."""
+        return self.analyzers.get(dataset, self.analyzers[REST])
 
     def that_matter(self) -> dict[str, object]:
         """Return what the figures depend on, for provenance and to know a result again."""
@@ -58,6 +66,7 @@ class EvalSettings:
             "dense_model": self.dense_model,
             "fusions": list(self.fusions),
             "feedback": list(self.feedback),
+            "analyzers": {name: dict(one) for name, one in self.analyzers.items()},
         }
 
 
@@ -78,6 +87,7 @@ def checked_settings(
     dense_model: str | None = None,
     fusions: Sequence[str] = METHODS,
     feedback: Sequence[str] = (),
+    analyzer: str | Mapping[str, str] | None = None,
 ) -> EvalSettings:
     """Return the settings, or raise ConfigError for a value that cannot be used."""
     from lsr.encoder import count_threads
@@ -114,6 +124,7 @@ def checked_settings(
             "hybrid fuses two legs at least",
             hint="name them: --legs bm25,sparse,hybrid",
         )
+    _check_analyzer(analyzer, systems, index)
     parsed = parse_measures(measures)
     if not parsed:
         raise ConfigError("no measure is asked for")
@@ -133,4 +144,22 @@ def checked_settings(
         dense_model=dense_model,
         fusions=cast("tuple[Method, ...]", tuple(dict.fromkeys(fusions))),
         feedback=cast("tuple[When, ...]", tuple(dict.fromkeys(feedback))),
+        analyzers=checked_analyzers(DEFAULT_ANALYZER if analyzer is None else analyzer),
     )
+
+
+def _check_analyzer(
+    analyzer: str | Mapping[str, str] | None, systems: Sequence[str], index: str | Path | None
+) -> None:
+    if analyzer is None:
+        return
+    if index is not None:
+        raise ConfigError(
+            f"an analyzer is given, but {index} has words of its own",
+            hint="leave out --analyzer; `lsr legs` shows the one of the index",
+        )
+    if not set(OF_WORDS) & set(systems):
+        raise ConfigError(
+            "an analyzer is given, but no system that has words",
+            hint=f"add one of {', '.join(OF_WORDS)} to --legs",
+        )

@@ -102,6 +102,14 @@ def evaluate(
             help="Rows with feedback, too: pre, post, both (fusion before, after, around it).",
         ),
     ] = None,
+    analyzer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Words of BM25: a language (english, de, hi, ...), standard, hf:TOKENIZER; "
+            "DATASET=NAME for one dataset. May be repeated; default english.",
+        ),
+    ] = None,
     measures: Measures = None,
     depth: Annotated[int, typer.Option(min=10, help="Hits of a query that are measured.")] = 1000,
     identical: IdenticalOption = Identical.auto,
@@ -142,6 +150,7 @@ def evaluate(
         return
     current = session(ctx)
     settings = current.settings(model=model, threads=threads, on_error=on_error)
+    from lsr.eval.analyzers import parse_analyzers
     from lsr.eval.expectations import check, read_expectations
     from lsr.eval.experiment import evaluate as run
     from lsr.eval.report import write_report
@@ -169,6 +178,7 @@ def evaluate(
         resume=resume,
         dense_model=dense_model,
         feedback=_split(feedback),
+        analyzer=parse_analyzers(analyzer) if analyzer else None,
         output=current.output,
         **({"fusions": _split(fusion)} if fusion else {}),
         **({"measures": names} if names else {}),
