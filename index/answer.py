@@ -87,7 +87,7 @@ def explanation(
         id=document.id,
         score=float(scores[best]),
         terms=_products(query, vector.terms, vector.weights, token),
-        passage=_passage(live, ordinal, best, document),
+        passage=passage_of(live, ordinal, document, lambda: best),
     )
 
 
@@ -125,14 +125,18 @@ def _hit(live: LiveSegment, found: Found, at: int) -> Hit:
         title=document.title,
         text=document.text,
         fields=document.fields,
-        passage=_passage(live, ordinal, number, document),
+        passage=passage_of(live, ordinal, document, lambda: number),
         legs={SPARSE: LegScore(float(found.scores[at]), at + 1)},
     )
 
 
-def _passage(live: LiveSegment, ordinal: int, number: int, document: Document) -> Passage | None:
+def passage_of(
+    live: LiveSegment, ordinal: int, document: Document, choose: Callable[[], int | None]
+) -> Passage | None:
+    """Return the passage that `choose` names, which is asked only where documents are split."""
     spans = live.segment.spans(ordinal)
-    if spans is None:
+    number = None if spans is None else choose()
+    if spans is None or number is None:
         return None
     span = spans[number]
     return Passage(number, span.start, span.end, document.text[span.start : span.end])

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from lsr.errors import ConfigError
-from lsr.types import Explanation, Hit, LegExplanation, LegScore, SearchResult, TermProduct
+import numpy as np
 
-from .answer import ids_of
+from lsr.errors import ConfigError
+from lsr.types import (
+    Document,
+    Explanation,
+    Hit,
+    LegExplanation,
+    LegScore,
+    Passage,
+    SearchResult,
+    TermProduct,
+)
+
+from .answer import ids_of, passage_of
 from .feedback import Feedback
 from .fusion import Column, Fusion, Method
 from .hybrid import DEPTH, HYBRID, Blend, Blended, Legs
@@ -41,6 +52,9 @@ def to_blend(
     if wanted is None:
         return None
     return Blend(feedback=wanted, depth=max(k, wanted.docs))
+
+
+_BM25 = "bm25"
 
 
 class BlendedAnswer:
@@ -111,7 +125,9 @@ class BlendedAnswer:
         at = ids.index(document_id)
         legs = self.explain(at)
         terms = next(iter(legs.values())).terms if len(legs) == 1 else ()
-        return Explanation(document_id, self.scores()[at], terms, legs=legs)
+        document = self._segment(at).segment.document(int(self._documents[at]))
+        passage = self._passage(at, document)
+        return Explanation(document_id, self.scores()[at], terms, passage, legs)
 
     def _terms(self, name: str, at: int) -> tuple[TermProduct, ...]:
         query = self._blended.queries[name]
@@ -119,7 +135,7 @@ class BlendedAnswer:
 
     def _hit(self, at: int) -> Hit:
         fused = self._blended.fused
-        document = self._segments[int(self._owners[at])].segment.document(int(self._documents[at]))
+        document = self._segment(at).segment.document(int(self._documents[at]))
         scores = {name: _leg_score(column, at) for name, column in fused.legs.items()}
         return Hit(
             id=document.id,
@@ -128,8 +144,35 @@ class BlendedAnswer:
             title=document.title,
             text=document.text,
             fields=document.fields,
+            passage=self._passage(at, document),
             legs={name: score for name, score in scores.items() if score is not None},
         )
+
+    def _segment(self, at: int) -> LiveSegment:
+        return self._segments[int(self._owners[at])]
+
+    def _passage(self, at: int, document: Document) -> Passage | None:
+        ordinal = int(self._documents[at])
+        return passage_of(self._segment(at), ordinal, document, lambda: self._best_passage(at))
+
+    def _best_passage(self, at: int) -> int | None:
+        """Return the passage of the leg that adds most to a hit's score; of equal ones the first.
+
+        BM25 scores documents whole and has to analyse the text to tell, so it is asked only where
+        no other leg found the document.
+        """
+        shares = self._blended.fused.shares
+        best: tuple[bool, float] | None = None
+        chosen = None
+        for name, found in self._blended.found.items():
+            same = found.segments == self._owners[at]
+            places = np.flatnonzero(same & (found.documents == self._documents[at]))
+            if found.passage is None or not len(places):
+                continue
+            share = float(shares[name][at]) if name in shares else 0.0
+            if best is None or (name != _BM25, share) > best:
+                best, chosen = (name != _BM25, share), (found.passage, int(places[0]))
+        return None if chosen is None else chosen[0](chosen[1])
 
 
 def ask_legs(

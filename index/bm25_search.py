@@ -96,9 +96,20 @@ class Bm25Searcher:
 
         Documents without a term of the query are no hits.
         """
-        found = search_each(self._lives, self._vectors(self.terms(query)), k, allowed)
+        terms = self.terms(query)
+        found = search_each(self._lives, self._vectors(terms), k, allowed)
+
+        def passage(at: int) -> int:
+            return self.passage(terms, int(found.segments[at]), int(found.documents[at]))
+
         return LegFound(
-            found.segments, found.documents, found.scores, found.path, found.postings, found.scored
+            found.segments,
+            found.documents,
+            found.scores,
+            found.path,
+            found.postings,
+            found.scored,
+            passage,
         )
 
     def search_many(
@@ -153,6 +164,27 @@ class Bm25Searcher:
             "terms": max((part.n_terms for part in self._parts), default=0),
             "postings": sum(len(part.terms) for part in self._parts),
         }
+
+    def passage(self, query: object, segment: int, document: int) -> int:
+        """Return the passage in which the words of the query weigh most.
+
+        A document is scored as one text; this analyses its passages now, and gives each the
+        score that its words would have in a document of that length.
+        """
+        live = self._lives[segment].segment.live
+        spans = live.segment.spans(document) or []
+        if len(spans) < 2:
+            return 0
+        least, slope = self._lives[segment].segment.saturation.constants[:2]
+        rest_of = float(least + slope * self._parts[segment].lengths[document])
+        asked = {term: self.idf(term) * count for term, count in self.terms(query).items()}
+        text = live.segment.document(document).text
+        scores = []
+        for span in spans:
+            counts = Counter(self._analyzer.document_terms(text[span.start : span.end]))
+            shared = ((weight, counts[term]) for term, weight in asked.items() if term in counts)
+            scores.append(math.fsum(weight * n / (n + rest_of) for weight, n in shared))
+        return scores.index(max(scores))
 
     def terms(self, query: object) -> Mapping[str, float]:
         """Return the terms of a query and how often each counts."""

@@ -100,6 +100,10 @@ class DenseSearcher:
         """Return nothing: a dense score has no terms."""
         return ()
 
+    def passage(self, query: object, segment: int, document: int) -> int:
+        """Return the number of the document's passage with the largest score."""
+        return self._passage(self.query_vector(query), segment, document)
+
     def statistics(self) -> Mapping[str, Any]:
         """Return how many vectors there are, and in how many segments lists are searched."""
         return {
@@ -128,7 +132,16 @@ class DenseSearcher:
         order = best_first(together, values, self._names, k)
         owners, documents = to_places(together[order])
         path = "lists" if "lists" in ways else "flat"
-        return LegFound(owners, documents, values[order], path, 0, compared)
+
+        def passage(at: int) -> int:
+            return self._passage(query, int(owners[at]), int(documents[at]))
+
+        return LegFound(owners, documents, values[order], path, 0, compared, passage)
+
+    def _passage(self, query: Vectors, segment: int, document: int) -> int:
+        rows = self._segments[segment].segment.rows_of(document)
+        vectors = self._parts[segment].vectors[rows.start : rows.stop]
+        return int(np.argmax(_products(vectors, query)))
 
     def _candidates(
         self, number: int, query: Vectors, k: int, mask: npt.NDArray[np.bool_] | None

@@ -51,12 +51,13 @@ class Blend:
 class Blended(NamedTuple):
     """What one query found, best first; `fused` is cut to the hits that were wanted.
 
-    `queries` has what each leg was asked in the end and `added` the terms of feedback. `micros`
-    is the time of each step; of a batch, its share.
+    `queries` has what each leg was asked in the end, `found` its answer to that, and `added` the
+    terms of feedback. `micros` is the time of each step; of a batch, its share.
     """
 
     fused: Fused
     queries: Mapping[str, object]
+    found: Mapping[str, LegFound]
     added: Mapping[str, tuple[AddedTerm, ...]]
     micros: Mapping[str, float]
 
@@ -65,6 +66,7 @@ class _Asked(NamedTuple):
     """One query on its way: what each leg is asked, what it found, what feedback added."""
 
     queries: dict[str, object]
+    found: dict[str, LegFound]
     rankings: dict[str, Ranking]
     added: dict[str, tuple[AddedTerm, ...]]
 
@@ -89,7 +91,7 @@ class Legs:
         clock = _Clock(len(queries))
         legs = blend.fusion.chosen(list(self._searchers))
         fusion = replace(blend.fusion, weights={leg: blend.fusion.weight(leg) for leg in legs})
-        asked = [_Asked(dict(query), {}, {}) for query in queries]
+        asked = [_Asked(dict(query), {}, {}, {}) for query in queries]
         for name in legs:
             # Read once: feedback and scores of documents that a leg missed look at them again.
             read = self._searchers[name].read([one.queries[name] for one in asked], threads)
@@ -112,7 +114,7 @@ class Legs:
         fused = [self._finish(one, fusion, k, alone) for one in asked]
         clock.lap("fuse")
         return [
-            Blended(result, one.queries, one.added, clock.micros)
+            Blended(result, one.queries, one.found, one.added, clock.micros)
             for result, one in zip(fused, asked, strict=True)
         ]
 
@@ -130,8 +132,9 @@ class Legs:
             found = [searcher.search(queries[0], depth, allowed)]
         else:
             found = searcher.search_many(queries, depth, allowed, threads)
-        for one, ranking in zip(asked, found, strict=True):
-            one.rankings[name] = _ranking(ranking)
+        for one, answer in zip(asked, found, strict=True):
+            one.found[name] = answer
+            one.rankings[name] = _ranking(answer)
 
     def _expand(self, one: _Asked, legs: Sequence[str], fusion: Fusion, feedback: Feedback) -> None:
         """Put richer queries in the place of those of some legs."""

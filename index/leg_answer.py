@@ -8,7 +8,7 @@ from typing import Protocol
 from lsr.errors import ConfigError
 from lsr.types import Hit, LegScore, SearchResult, SearchStats, TermProduct
 
-from .answer import ids_of
+from .answer import ids_of, passage_of
 from .legs import LegFound, LegSearcher
 from .store import LiveSegment
 
@@ -60,8 +60,9 @@ class LegAnswer:
 
     def _hit(self, at: int) -> Hit:
         found = self._found
-        segment = self._segments[int(found.segments[at])].segment
-        document = segment.document(int(found.documents[at]))
+        live, ordinal = self._segments[int(found.segments[at])], int(found.documents[at])
+        document = live.segment.document(ordinal)
+        tell = found.passage
         return Hit(
             id=document.id,
             rank=at + 1,
@@ -69,6 +70,7 @@ class LegAnswer:
             title=document.title,
             text=document.text,
             fields=document.fields,
+            passage=passage_of(live, ordinal, document, lambda: tell(at) if tell else None),
             legs=self._legs[at],
         )
 

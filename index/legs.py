@@ -35,7 +35,8 @@ class LegFound(NamedTuple):
 
     `segments` int64 numbers the segment in the snapshot, `documents` int64 the document in the
     segment, `scores` float32. `path` names the way; `postings` were read, `scored` documents
-    scored in full.
+    scored in full. `passage` tells which passage of the hit at a place matched best, where
+    documents are split; it works that out when it is called.
     """
 
     segments: npt.NDArray[np.int64]
@@ -44,6 +45,7 @@ class LegFound(NamedTuple):
     path: str = "exact"
     postings: int = 0
     scored: int = 0
+    passage: Callable[[int], int] | None = None
 
 
 class LegPart(Protocol):
@@ -130,6 +132,10 @@ class LegSearcher(Protocol):
 
     def explain(self, query: object, segment: int, document: int) -> tuple[TermProduct, ...]:
         """Return the terms of a score, largest first; empty for a leg that has no terms."""
+        ...
+
+    def passage(self, query: object, segment: int, document: int) -> int:
+        """Return which passage of a split document matches best, from 0; of equals the first."""
         ...
 
     def statistics(self) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from lsr.errors import ConfigError, DataError, ModelError
 from lsr.sparse import SparseVector, SparseVectors
 from lsr.types import Document, Explanation, SearchResult, SearchStats
 
-from .answer import Answer, explanation
+from .answer import Answer, explanation, passage_of
 from .blended import ask_legs, to_blend
 from .feedback import Feedback
 from .fusion import Fusion, Method
@@ -246,7 +246,13 @@ class Reader:
         number = next(at for at, live in enumerate(view.snapshot.segments) if live is where[0])
         searcher = self._searcher(view, chosen)
         [score] = searcher.score(query, np.array([number]), np.array([where[1]])).tolist()
-        return Explanation(document_id, score, searcher.explain(query, number, where[1]))
+        live, ordinal = where
+        terms = searcher.explain(query, number, ordinal)
+        document = live.segment.document(ordinal)
+        passage = passage_of(
+            live, ordinal, document, lambda: searcher.passage(query, number, ordinal)
+        )
+        return Explanation(document_id, score, terms, passage)
 
     def score(
         self, query: Query, ids: Sequence[str], *, missing: float | None = None

@@ -16,7 +16,7 @@ from .answer import explanation
 from .knobs import Knobs
 from .legs import Allowed, LegFound
 from .neighbours import best_scores, own_vector
-from .search import Found, search, search_many
+from .search import Found, score_rows, search, search_many
 from .store import LiveSegment
 
 Ints = npt.NDArray[np.int64]
@@ -56,9 +56,9 @@ class SparseSearcher:
         knobs = self._choose(k, allowed is not None)
         vectors = self._to_vectors(queries, threads)
         if len(vectors) == 1:
-            return [_leg_found(search(self._segments, vectors[0], k, allowed, knobs))]
+            return [self._leg_found(search(self._segments, vectors[0], k, allowed, knobs))]
         found = search_many(self._segments, vectors, k, allowed, threads, knobs)
-        return [_leg_found(one) for one in found]
+        return [self._leg_found(one) for one in found]
 
     def score(self, query: object, segments: Ints, documents: Ints) -> npt.NDArray[np.float32]:
         """Return the score of each given document: that of its best passage."""
@@ -73,6 +73,13 @@ class SparseSearcher:
         """Return the products of the query with the document's best passage, largest first."""
         live, vector = self._segments[segment], self.query_vector(query)
         return explanation(live, document, vector, self.token).terms
+
+    def passage(self, query: object, segment: int, document: int) -> int:
+        """Return the number of the document's passage with the largest score."""
+        live = self._segments[segment]
+        rows = live.segment.rows_of(document)
+        vector = self.query_vector(query)
+        return int(np.argmax(score_rows(live.segment, vector, np.arange(rows.start, rows.stop))))
 
     def statistics(self) -> Mapping[str, Any]:
         """Return how many rows and postings there are."""
@@ -92,8 +99,17 @@ class SparseSearcher:
             raise ConfigError("there are no documents to read vectors of")
         return SparseVectors.from_dicts(rows, vocab_size=self._segments[0].segment.vocab_size)
 
+    def _leg_found(self, found: Found) -> LegFound:
+        def passage(at: int) -> int:
+            segment = self._segments[int(found.segments[at])].segment
+            return int(found.rows[at]) - segment.rows_of(int(found.documents[at])).start
 
-def _leg_found(found: Found) -> LegFound:
-    return LegFound(
-        found.segments, found.documents, found.scores, found.path, found.postings, found.scored
-    )
+        return LegFound(
+            found.segments,
+            found.documents,
+            found.scores,
+            found.path,
+            found.postings,
+            found.scored,
+            passage,
+        )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lsr.index.fusion import Fusion
     from lsr.index.index import Index
     from lsr.sparse import SparseVector
-    from lsr.types import Hit, SearchResult, TermProduct
+    from lsr.types import Explanation, Hit, SearchResult, TermProduct
 
 _BOLD, _END = "\x1b[1m", "\x1b[22m"
 _TERMS_SHOWN = 6
@@ -235,7 +235,13 @@ def explain(
         return
     if found.legs:
         show_legs(output, found.legs, found.score)
-        return
+    else:
+        _show_terms(output, found)
+    if found.passage is not None:
+        output.data(f"best passage {found.passage.number}: {plain(found.passage.text)}")
+
+
+def _show_terms(output: Output, found: Explanation) -> None:
     output.table(
         [
             {
@@ -248,8 +254,6 @@ def explain(
         ]
     )
     output.data(f"score {found.score:.4f} = the sum of {len(found.terms)} products")
-    if found.passage is not None:
-        output.data(f"best passage {found.passage.number}: {plain(found.passage.text)}")
 
 
 def show_hits(output: Output, index: Index, query: str, k: int) -> None:

@@ -46,7 +46,10 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """The passage of a document that scored best; `number` counts from 0."""
+    """The passage of a document that scored best; `number` counts from 0.
+
+    Of a search over several legs it is that of the leg that adds most to the score.
+    """
 
     number: int
     start: int

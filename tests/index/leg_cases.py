@@ -93,6 +93,9 @@ class ToySearcher:
     def explain(self, query: object, segment: int, document: int) -> tuple[TermProduct, ...]:
         return ()
 
+    def passage(self, query: object, segment: int, document: int) -> int:
+        return 0
+
     def statistics(self) -> Mapping[str, Any]:
         return {"segments": len(self._segments)}
 

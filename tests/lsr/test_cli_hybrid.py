@@ -114,3 +114,17 @@ def test_tuning_reports_the_grid_and_a_verdict(cli: Cli, shop: Path, tmp_path: P
     found = cli("tune", shop, *given, "--json").json()
     assert found["pays"] is False and len(found["grid"]) == 28
     assert cli("tune", shop).code == 2
+
+
+def test_hybrid_hits_tell_their_passage(cli: Cli, tmp_path: Path) -> None:
+    text = "Cats purr when they are happy. Dogs bark at strangers in the night."
+    (tmp_path / "long.jsonl").write_text(json.dumps({"_id": "a", "text": text}))
+    options = ("--legs", "sparse,bm25", "--passages", "--passage-tokens", "12")
+    made = cli("index", "long.jsonl", "--out", "i", *options, "--passage-overlap", "0")
+    assert made.code == 0, made.err
+    for mode in ("sparse", "bm25", "hybrid"):
+        [hit] = cli("search", "i", "barking dogs", "--mode", mode, "--json").json()["hits"]
+        assert hit["passage"]["number"] == 1
+        assert hit["passage"]["text"] == text[31:] == text[hit["passage"]["start"] :]
+        why = cli("explain", "i", "barking dogs", "a", "--mode", mode)
+        assert "best passage 1: Dogs bark at strangers in the night." in why.out.splitlines()
