@@ -125,6 +125,11 @@ class WordAnalyzer:
         """The language, or `standard`."""
         return self.language or PLAIN[0]
 
+    @property
+    def lacks_stop_words(self) -> bool:
+        """Whether there is a stemmer for the language and no list of stop words."""
+        return self.language is not None and not self._stops
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings."""
         return {"name": self.name}

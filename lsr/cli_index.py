@@ -21,6 +21,7 @@ from lsr.cli_legs import (
     bm25_settings,
     chosen_legs,
     dense_settings,
+    note_stop_words,
 )
 from lsr.cli_session import IndexDir, Json, Model, Session, Threads, session
 from lsr.errors import ConfigError
@@ -172,6 +173,7 @@ def index(
         "dense": dense_settings(dense_model),
     }
     wanted = chosen_legs(legs, given)
+    note_stop_words(session(ctx).output, analyzer)
     mapping = _field_map(id_field, title_field, text_field, field, keep_fields)
     tokens = _vocabulary(vocabulary, scale, vectors)
     job = Job(sources, mapping, format, vectors, resume, restart, on_error, rejects, tokens, scale)

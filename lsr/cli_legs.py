@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lsr.index.index import Index
     from lsr.index.legs import Leg
+    from lsr.output import Output
 
 Legs = Annotated[
     str | None,
@@ -25,7 +26,8 @@ AnalyzerOption = Annotated[
     typer.Option(
         "--analyzer",
         metavar="NAME",
-        help="Words of the BM25 leg: a language (english, de, hi, ...), standard, hf:TOKENIZER.",
+        help="Words of the BM25 leg: a language (english, de, hi, ...), standard, hf:TOKENIZER. "
+        "Default english.",
     ),
 ]
 K1 = Annotated[float | None, typer.Option("--k1", min=0.0, help="BM25's k1; default 0.9.")]
@@ -95,6 +97,20 @@ def chosen_legs(
     )
 
 
+def note_stop_words(output: Output, analyzer: str | None) -> None:
+    """Say of the BM25 leg that its language is stemmed and has no list of stop words."""
+    if analyzer is None or analyzer.startswith("hf:"):
+        return
+    from lsr.analysis import WordAnalyzer, make_analyzer
+
+    found = make_analyzer(analyzer)
+    if isinstance(found, WordAnalyzer) and found.lacks_stop_words:
+        output.note(
+            f"there is no list of stop words for {found.name}: its frequent words are indexed, "
+            "too, and BM25 gives them small weights"
+        )
+
+
 def legs(
     ctx: typer.Context,
     directory: IndexDir,
@@ -132,6 +148,7 @@ def legs(
         of_legs = {"bm25": given, "dense": dense_settings(dense_model)}
         with output.progress("documents encoded", len(index)) as bar:
             _change(index, add, remove, of_legs, bar.update)
+        note_stop_words(output, analyzer)
     found = index.info().legs
     if json:
         output.json({"index": directory, "generation": index.generation, "legs": found})

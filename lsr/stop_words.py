@@ -2,7 +2,17 @@
 
 English is the list of 33 that Lucene's StandardAnalyzer has had since its first versions; the other
 lists are our own, and as short: articles, conjunctions, the commonest prepositions and pronouns,
-forms of to be and to have. BM25 gives frequent words small weights anyway.
+forms of to be and to have.
+
+Languages without a list keep their frequent words, to which BM25 gives small weights anyway. What a
+list is worth: nDCG@10 of BM25 on XQuAD, 1,190 questions in each language,
+
+| | no list | ours | stopwords-iso 0.7.1 (225 to 1,298 words) |
+|---|---:|---:|---:|
+| German | 0.9462 | 0.9483 | 0.9459 |
+| Spanish | 0.9651 | 0.9652 | 0.9624 |
+| Hindi | 0.9560 | 0.9530 | 0.9516 |
+| English | 0.9688 | 0.9679 | 0.9640 |
 """
 
 from __future__ import annotations
@@ -60,12 +70,16 @@ _LISTS = {
     "nu o pe pentru prin sa sau se si și sunt un una unei unui",
 }
 
+#: Stemmers whose words are those of another language's list.
+_SHARED = {"porter": "english", "dutch_porter": "dutch"}
+
 
 def stop_words(language: str) -> frozenset[str]:
     """Return the stop words of a language, by its English name; none where there is no list.
 
-    >>> "the" in stop_words("english"), len(stop_words("tamil"))
-    (True, 0)
+    Stemmers of one language share its list: `porter` English, `dutch_porter` Dutch.
+
+    >>> "the" in stop_words("english"), "het" in stop_words("dutch_porter"), stop_words("tamil")
+    (True, True, frozenset())
     """
-    listed = "english" if language in ("porter", "english") else language
-    return frozenset(_LISTS.get(listed, "").split())
+    return frozenset(_LISTS.get(_SHARED.get(language, language), "").split())

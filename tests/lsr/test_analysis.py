@@ -128,3 +128,14 @@ def test_a_tokenizer_of_hugging_face_makes_terms(tmp_path: Path) -> None:
         make_analyzer({**kept, "fingerprint": "0"})
     with pytest.raises(ConfigError, match=r"has no tokenizer\.json"):
         make_analyzer(f"hf:{tmp_path}")
+
+
+def test_languages_without_a_list_of_stop_words_say_so() -> None:
+    import Stemmer
+
+    without = {one for one in Stemmer.algorithms() if WordAnalyzer(one).lacks_stop_words}
+    assert {"greek", "tamil", "persian"} <= without and len(without) == 15
+    assert not without & {"english", "porter", "dutch_porter", "german"}
+    assert not WordAnalyzer(None).lacks_stop_words
+    # Their frequent words are terms like others.
+    assert len(WordAnalyzer("greek").document_terms("το σπίτι και το δέντρο")) == 5

@@ -89,3 +89,15 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(
     refused = cli("index", "d.jsonl", "--out", "no", *options)
     assert refused.code == 2 and said in refused.err
     assert not (tmp_path / "no").exists()
+
+
+def test_a_language_without_stop_words_is_told(
+    cli: Cli, animals_jsonl: Path, tmp_path: Path
+) -> None:
+    says = "there is no list of stop words for"
+    options = ("--legs", "sparse,bm25", "--analyzer", "el")
+    made = cli("index", animals_jsonl, "--out", "i", *options)
+    assert made.code == 0 and f"{says} greek" in made.err and says not in made.out
+    for analyzer, is_told in (("tamil", True), ("de", False), ("standard", False)):
+        changed = cli("legs", "i", "--remove", "bm25", "--add", "bm25", "--analyzer", analyzer)
+        assert changed.code == 0 and (says in changed.err) == is_told, changed.err
