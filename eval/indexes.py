@@ -144,9 +144,9 @@ def _leg(
     name: str,
     dataset: Dataset,
     settings: EvalSettings,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str | Leg:
-    """Return a leg to make; `progress` is told of the documents that it has encoded."""
+    """Return a leg to make; `progress` is told of the documents encoded, and encoded now."""
     if name == "bm25":
         from lsr.index.bm25 import Bm25Leg
 
@@ -157,7 +157,7 @@ def _leg(
 
     leg = DenseLeg(settings.dense_model, threads=settings.threads)
     if progress is not None:
-        leg.on_progress = counted(progress)
+        leg.on_progress = counted(lambda done: progress(done, done - leg.n_taken_up))
     return leg
 
 

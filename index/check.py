@@ -29,10 +29,11 @@ from .manifest import (
 from .segment import Segment, segment_problems
 from .store import TEMPORARY, names_in
 from .tombstones import read_tombstones
+from .work_files import WORK, is_needed, is_work_name
 
 _OWN_FILES = {MANIFEST, JOURNAL, LOCK, HOLDER}
 #: `queue` is the service's: writes that it has accepted and not yet committed.
-_OWN_NAMES = _OWN_FILES | {SEGMENTS, TOMBSTONES, LEGS, "queue"}
+_OWN_NAMES = _OWN_FILES | {SEGMENTS, TOMBSTONES, LEGS, WORK, "queue"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _check_once(path: Path) -> CheckReport:
     return CheckReport(
         path,
         problems,
-        notes + _leftovers(path, keep),
+        notes + _leftovers(path, keep) + _work(path, keep, manifest),
         _sizes(path),
         manifest.generation if manifest else None,
         sum(_n_live(entry) for entry in manifest.segments) if manifest else 0,
@@ -180,6 +181,27 @@ def _leftovers(path: Path, keep: set[str]) -> list[str]:
     return notes
 
 
+def _work(path: Path, keep: set[str], manifest: Manifest | None) -> list[str]:
+    """Return a note about the work of a leg that was not added to its end, if there is any."""
+    legs = leg_settings(manifest.settings) if manifest else {}
+    names = names_in(path / WORK)
+    notes = [
+        f"{path / WORK / name}: not a file of lsr; it is left alone"
+        for name in names
+        if not is_work_name(name)
+    ]
+    needed = [name for name in names if is_needed(name, keep, legs)]
+    if needed:
+        size = sum(_size(path / WORK / name) for name in needed)
+        notes.append(
+            f"{path / WORK}: {size:,} bytes of a leg whose encoding was stopped; adding it again "
+            "goes on from there"
+        )
+    if sum(map(is_work_name, names)) > len(needed):
+        notes.append(f"{path / WORK}: some of it is of no use; the next writer removes it")
+    return notes
+
+
 def _sizes(path: Path) -> dict[str, int]:
     sizes = {
         name: sum(_size(path / folder / name / file) for file in names_in(path / folder / name))
@@ -190,6 +212,7 @@ def _sizes(path: Path) -> dict[str, int]:
     tombstones = path / TOMBSTONES
     sizes["tombstones"] = sum(_size(tombstones / name) for name in names_in(tombstones))
     sizes["other"] = sum(_size(path / name) for name in names_in(path) if name in _OWN_FILES)
+    sizes["other"] += sum(_size(path / WORK / name) for name in names_in(path / WORK))
     return sizes
 
 

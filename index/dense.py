@@ -61,6 +61,8 @@ class DenseLeg:
         self._model: Mapping[str, Any] | None = None
         self.threads = threads
         self.on_progress: Callable[[int], None] | None = None
+        #: How many vectors of work files were taken up, instead of encoding texts again.
+        self.n_taken_up = 0
         if loaded is not None:
             self._model = {
                 "name": loaded.name,
@@ -178,6 +180,17 @@ class DenseLeg:
             )
         vector: Vectors = checked_vectors([query], 1, self.dim)[0]
         return vector
+
+    def to_array(self, prepared: Prepared) -> Vectors:
+        """Return the vectors of a batch, to be kept in a work file."""
+        return prepared.vectors
+
+    def from_array(self, n_documents: int, rows: Vectors) -> Prepared:
+        """Return a batch from a work file; it counts as encoded now."""
+        self.n_taken_up += len(rows)
+        if self.on_progress is not None:
+            self.on_progress(len(rows))
+        return Prepared(n_documents, rows)
 
     def comparable(self, vectors: Vectors) -> Vectors:
         """Return the vectors as they are compared: for cosine, scaled to length 1."""

@@ -22,6 +22,7 @@ from .merge import merge_segments
 from .part import Part
 from .segment import Segment
 from .segment_writer import SegmentWriter
+from .work_files import Batch, SlowLeg, WorkFiles
 
 #: Documents are read this many at a time when a leg is added to a segment.
 _BATCH = 1024
@@ -131,14 +132,21 @@ class OpenSegment:
 def add_part(folder: Path, part: Part, leg: Leg, number: int) -> None:
     """Give a segment that is there already its part of a new leg, from its documents.
 
-    `number` tells it from any part that the segment has or had.
+    `number` tells it from any part that the segment has or had. What a slow leg makes is kept
+    batch by batch, and taken up by the next call when this one does not come to its end.
     """
     with part_writer(folder, part.segment.name, leg, number) as files:
         writer = leg.writer(files)
+        kept = WorkFiles(folder, part.entry, leg) if isinstance(leg, SlowLeg) else None
         for start in range(0, part.segment.n_documents, _BATCH):
-            stop = min(start + _BATCH, part.segment.n_documents)
-            documents, spans = _documents(part.segment, start, stop)
-            writer.append(writer.prepare(documents, spans, None))
+            batch = _batch(part.segment, start)
+            prepared = None if kept is None else kept.read(batch)
+            if prepared is None:
+                documents, spans = _documents(part.segment, start, batch.stop)
+                prepared = writer.prepare(documents, spans, None)
+                if kept is not None:
+                    kept.write(batch, prepared)
+            writer.append(prepared)
         entry = _closed(leg, files, writer)
     opened = leg.open(PartFiles.open(files.folder, verify=False))
     part.take_leg(leg.name, entry, opened)
@@ -165,6 +173,11 @@ def new_part(folder: Path, segment: str, leg: str, number: int) -> PartWriter:
 
 def _closed(leg: Leg, files: PartWriter, writer: LegWriter) -> PartEntry:
     return PartEntry(files.folder.name, files.close(writer.close()))
+
+
+def _batch(segment: Segment, start: int) -> Batch:
+    stop = min(start + _BATCH, segment.n_documents)
+    return Batch(start, stop, segment.rows_of(stop - 1).stop - segment.rows_of(start).start)
 
 
 def _documents(

@@ -22,7 +22,7 @@ from .columns import Fields
 from .ids import hash_ids
 from .journal import RESTART_HINT, Journal, JournalPart, remove_journal
 from .leg_files import PartFiles
-from .legs import Leg, with_leg, without_leg
+from .legs import Leg, leg_settings, with_leg, without_leg
 from .lock import WriterLock
 from .manifest import (
     LEGS,
@@ -43,6 +43,7 @@ from .segment_writer import WINDOW_POSTINGS, SegmentWriter
 from .store import LiveSegment, Snapshot, Store, open_part, sweep
 from .tombstones import write_tombstones
 from .windows import MAX_WINDOW_ROWS
+from .work_files import sweep_work
 
 log = logging.getLogger(__name__)
 
@@ -485,6 +486,8 @@ class Transaction:
     def _sweep(self) -> None:
         """Remove what neither the manifest nor the journal, as they are on disk now, refer to."""
         path = self._path / MANIFEST
-        keep = Manifest.from_bytes(read_manifest(self._path), path).references()
+        manifest = Manifest.from_bytes(read_manifest(self._path), path)
         journal = Journal.read(self._path)
-        sweep(self._path, keep | (journal.references() if journal else set()))
+        keep = manifest.references() | (journal.references() if journal else set())
+        sweep(self._path, keep)
+        sweep_work(self._path, keep, leg_settings(manifest.settings))

@@ -142,12 +142,16 @@ def legs(
         raise ConfigError("--dense-model: say --add dense, too")
     from lsr.index.index import Index
 
-    output.on_interrupt = f"{directory} is as it was"
+    output.on_interrupt = f"{directory} is as it was" + (
+        "; what was encoded is kept, and the same command goes on" if add == "dense" else ""
+    )
     index = Index.open(directory, verify=settings.verify)
     if add is not None or remove is not None:
         of_legs = {"bm25": given, "dense": dense_settings(dense_model)}
         with output.progress("documents encoded", len(index)) as bar:
-            _change(index, add, remove, of_legs, bar.update)
+            n_taken_up = _change(index, add, remove, of_legs, bar.update)
+        if n_taken_up:
+            output.note(f"{n_taken_up:,} vectors were there from an encoding that was stopped")
         note_stop_words(output, analyzer)
     found = index.info().legs
     if json:
@@ -177,9 +181,13 @@ def _change(
     add: str | None,
     remove: str | None,
     settings: Mapping[str, Mapping[str, Any]],
-    progress: Callable[[int], None],
-) -> None:
-    """Remove and add in one commit, so that no reader sees the index without the leg."""
+    progress: Callable[[int, int], None],
+) -> int:
+    """Remove and add in one commit, so that no reader sees the index without the leg.
+
+    `progress` gets how many texts are encoded, and how many of them now; returns how many were
+    before.
+    """
     from lsr.index.legs import MAKERS, make_leg
 
     if add is not None and add not in MAKERS:
@@ -188,8 +196,10 @@ def _change(
     from lsr.index.dense import DenseLeg
 
     if isinstance(made, DenseLeg):
-        made.on_progress = counted(progress)
+        leg = made
+        leg.on_progress = counted(lambda done: progress(done, done - leg.n_taken_up))
     try:
         index.change_legs(add=made, remove=remove)
     finally:
         index.close()
+    return made.n_taken_up if isinstance(made, DenseLeg) else 0

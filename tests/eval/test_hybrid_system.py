@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dense_models import write_dense
 
+from lsr.dense_encoder import DenseModelEncoder
 from lsr.errors import ConfigError
 from lsr.eval.experiment import evaluate
 from lsr.eval.measures import measure_run
@@ -102,3 +104,29 @@ def test_settings_that_mean_nothing_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             checked_settings(**bad)  # type: ignore[arg-type]
+
+
+def test_a_dense_leg_that_was_stopped_goes_on_in_the_next_evaluation(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lsr.index.open_segment._BATCH", 8)
+    encode, asked = DenseModelEncoder.encode_documents, list[int]()
+
+    def encode_twice(self: DenseModelEncoder, texts: Sequence[str], **how: Any) -> Any:
+        asked.append(len(texts))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return encode(self, texts, **how)
+
+    monkeypatch.setattr(DenseModelEncoder, "encode_documents", encode_twice)
+    how: dict[str, Any] = {
+        "systems": ["bm25", "dense"],
+        "dense_model": str(write_dense(tmp_path / "model")),
+        "measures": ["RR@10"],
+        "resamples": 50,
+        "work": tmp_path / "work",
+    }
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(str(folder), **how)
+    report = evaluate(str(folder), **how)
+    assert report.failed == {} and asked == [8, 8, 8, 8]

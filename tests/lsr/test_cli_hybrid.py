@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from dense_models import write_dense
 
 from lsr.cli_blend import to_feedback, to_fusion
+from lsr.dense_encoder import DenseModelEncoder
 from lsr.errors import ConfigError
 
 Cli = Any
@@ -128,3 +130,28 @@ def test_hybrid_hits_tell_their_passage(cli: Cli, tmp_path: Path) -> None:
         assert hit["passage"]["text"] == text[31:] == text[hit["passage"]["start"] :]
         why = cli("explain", "i", "barking dogs", "a", "--mode", mode)
         assert "best passage 1: Dogs bark at strangers in the night." in why.out.splitlines()
+
+
+def test_an_encoding_that_was_stopped_goes_on(
+    cli: Cli, model: Path, animals_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("index", animals_jsonl, "--out", "i").code == 0
+    monkeypatch.setattr("lsr.index.open_segment._BATCH", 2)
+    encode, asked = DenseModelEncoder.encode_documents, list[int]()
+
+    def encode_once(self: DenseModelEncoder, texts: Sequence[str], **how: Any) -> Any:
+        asked.append(len(texts))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return encode(self, texts, **how)
+
+    monkeypatch.setattr(DenseModelEncoder, "encode_documents", encode_once)
+    options = ("legs", "i", "--add", "dense", "--dense-model", model)
+    stopped = cli(*options)
+    assert stopped.code == 130 and stopped.err.startswith("error: stopped; i is as it was; ")
+    assert "the same command goes on" in stopped.err
+    assert cli("check", "i").code == 0
+    done = cli(*options)
+    assert done.code == 0 and "2 vectors were there from an encoding that was stopped" in done.err
+    assert asked == [2, 1, 1]  # two, then one that was stopped, and that one again
+    assert cli("search", "i", "cats", "--mode", "dense", "--json").json()["hits"]
