@@ -32,7 +32,10 @@ class BuildSettings:
 
     `batch` records are read and encoded at a time, and a checkpoint is written every
     `checkpoint` records. `memory` bounds what the process holds, in bytes; None sets no bound
-    below what one full window of 262,144 rows takes.
+    below what one full window of 262,144 rows takes. The models of a sparse leg and the libraries
+    count as 600 MB, that of a dense leg by its weights and batches. Not counted is what the lists
+    of a dense leg of 50,000 rows and more take when they are made at the end: some `dim / 2` bytes
+    for each row, beside a sample of 65,536 vectors.
     """
 
     action: Action = "add"
@@ -43,23 +46,32 @@ class BuildSettings:
     resume: bool = False
     restart: bool = False
 
-    def window_postings(self) -> int:
-        """Return how many postings a segment may hold in memory before it writes them."""
+    def window_postings(self, dense: int = 0) -> int:
+        """Return how many postings a segment may hold in memory before it writes them.
+
+        `dense` is what the model of a dense leg takes. It never stops a build: where the budget
+        has no room for it, windows are as small as they can be, and `least_memory` is held.
+        """
         if self.memory is None:
             return WINDOW_POSTINGS
-        fits = (self.memory - _BASE_MEMORY) // _POSTING_MEMORY
-        if fits < _LEAST_WINDOW_POSTINGS:
-            least = _BASE_MEMORY + _LEAST_WINDOW_POSTINGS * _POSTING_MEMORY
+        if (self.memory - _BASE_MEMORY) // _POSTING_MEMORY < _LEAST_WINDOW_POSTINGS:
+            least = self.least_memory()
             raise ConfigError(
                 f"a memory budget of {self.memory:,} bytes is too small; the model and the "
                 f"libraries alone take about {_BASE_MEMORY:,}",
                 hint=f"give at least --memory {-(-least // 10**6)}MB",
             )
-        return min(fits, WINDOW_POSTINGS)
+        fits = (self.memory - _BASE_MEMORY - dense) // _POSTING_MEMORY
+        return min(max(fits, _LEAST_WINDOW_POSTINGS), WINDOW_POSTINGS)
 
-    def free_memory(self) -> int | None:
+    @staticmethod
+    def least_memory(dense: int = 0) -> int:
+        """Return about what a build holds at least, in bytes."""
+        return _BASE_MEMORY + dense + _LEAST_WINDOW_POSTINGS * _POSTING_MEMORY
+
+    def free_memory(self, dense: int = 0) -> int | None:
         """Return the bytes that are left for searching the finished index; None for no bound."""
-        return None if self.memory is None else max(0, self.memory - _BASE_MEMORY)
+        return None if self.memory is None else max(0, self.memory - _BASE_MEMORY - dense)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +134,9 @@ def build(
     and neither is asked for.
     """
     started = time.perf_counter()
+    dense = dense_memory(index, settings.threads)
     transaction = index.transaction()
-    transaction.window_postings = settings.window_postings()
+    transaction.window_postings = settings.window_postings(dense)
     told = BuildProgress(0, 0, 0.0, 0, None)
 
     def note(now: BuildProgress) -> None:
@@ -139,13 +152,13 @@ def build(
         note(replace(told, seconds=time.perf_counter() - started, calibrated=share))
 
     transaction.block_writer = BlockWriter(
-        threads=settings.threads, memory=settings.free_memory(), progress=blocked
+        threads=settings.threads, memory=settings.free_memory(dense), progress=blocked
     )
     try:
         begun = _begin(transaction, sources, settings)
         done = _write_all(index, transaction, sources, settings, begun, rejects, note, started)
         transaction.merge("all" if index.generation == 0 else "auto")
-        calibrated = keep_calibrated(transaction, settings.free_memory(), calibrating)
+        calibrated = keep_calibrated(transaction, settings.free_memory(dense), calibrating)
     except BaseException:
         index.abandon()
         raise
@@ -161,6 +174,19 @@ def build(
         generation=generation,
         calibrated=calibrated,
     )
+
+
+def dense_memory(index: Index, threads: int | None = None) -> int:
+    """Return about how many bytes the model of the dense leg takes in a build; 0 without one.
+
+    Loads the model, and has it encode with so many threads unless its leg says how many.
+    """
+    leg = index.dense_leg()
+    if leg is None:
+        return 0
+    if leg.threads is None:
+        leg.threads = threads
+    return leg.memory()
 
 
 def peak_memory() -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lsr.dense_encoder import DenseEncoder, load_dense_encoder
+from lsr.dense_encoder import DenseEncoder, DenseModelEncoder, load_dense_encoder
 from lsr.dense_folder import Similarity
 from lsr.dense_network import normalize
 from lsr.errors import ConfigError, DataError, IndexFormatError, ModelError
@@ -113,6 +113,11 @@ class DenseLeg:
                 hint="give the folder of the right model, or make the leg again",
             )
         self._encoder = encoder
+
+    def memory(self) -> int:
+        """Return about how many bytes encoding takes; 0 where it is not ours, or there is none."""
+        encoder = self.encoder
+        return encoder.memory(self.threads) if isinstance(encoder, DenseModelEncoder) else 0
 
     def writer(self, files: PartWriter) -> DenseWriter:
         """Return what writes a part into `files`."""

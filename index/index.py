@@ -40,7 +40,7 @@ from .transaction import Transaction
 from .view import View
 
 if TYPE_CHECKING:
-    pass
+    from .dense import DenseLeg
 
 _BATCH = 4096
 
@@ -284,6 +284,13 @@ class Index(Reader):
             sparse=SPARSE in self._settings.legs,
         )
 
+    def dense_leg(self) -> DenseLeg | None:
+        """Return the dense leg, which holds its model once that was needed; None without one."""
+        from .dense import DENSE, DenseLeg
+
+        leg = self._store.legs(self.snapshot.manifest.settings).get(DENSE)
+        return leg if isinstance(leg, DenseLeg) else None
+
     def document_encoder(self) -> Encoder:
         """Return the encoder of documents, loaded now if it was not."""
         if self._document_encoder is None:
@@ -322,10 +329,8 @@ class Index(Reader):
         return transaction
 
     def _take_dense(self, encoder: DenseEncoder | str) -> None:
-        from .dense import DENSE, DenseLeg
-
-        leg = self._store.legs(self.snapshot.manifest.settings).get(DENSE)
-        if not isinstance(leg, DenseLeg):
+        leg = self.dense_leg()
+        if leg is None:
             raise ConfigError(
                 f"{self.path} has no dense leg, for which a model was given",
                 hint=f"add one: lsr legs {self.path} --add dense --dense-model MODEL",

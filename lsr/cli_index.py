@@ -92,7 +92,7 @@ KeepFields = Annotated[
     typer.Option(metavar="A,B", help="Metadata fields to keep; default all, '' for none."),
 ]
 Memory = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Memory budget, such as 1GB or 512MiB.")
+    str | None, typer.Option(metavar="SIZE", help="Memory budget, models included, such as 1GB.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with a build that was stopped.")]
 Restart = Annotated[
@@ -342,7 +342,7 @@ def run_build(
 ) -> BuildReport:
     """Build `index` from the sources of `job`, with a display of progress."""
     from lsr.cli_estimate import estimate_documents
-    from lsr.index.build import BuildProgress, BuildSettings, build
+    from lsr.index.build import BuildProgress, BuildSettings, build, dense_memory
     from lsr.rejects import Rejects
 
     how = BuildSettings(
@@ -352,6 +352,12 @@ def run_build(
         resume=job.resume,
         restart=job.restart,
     )
+    dense = dense_memory(index, settings.threads)
+    if dense and (least := how.least_memory(dense)) > settings.memory:
+        current.output.note(
+            f"the dense model takes about {size(dense)}, so this build holds about {size(least)}, "
+            f"more than its budget (--memory) of {size(settings.memory)}"
+        )
     path = job.rejects or index.path.with_name(f"{index.path.name}.rejects.jsonl")
     sources = [_source(source, job, index) for source in job.sources]
     total = None if job.vectors else estimate_documents(job.sources, job.format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,11 @@ class WeightFiles:
     def names(self) -> frozenset[str]:
         """The names of all tensors."""
         return frozenset(self._entries)
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers all tensors have together."""
+        return sum(math.prod(entry.shape) for entry in self._entries.values())
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without reading it."""

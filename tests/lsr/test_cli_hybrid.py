@@ -9,8 +9,9 @@ import pytest
 from dense_models import write_dense
 
 from lsr.cli_blend import to_feedback, to_fusion
-from lsr.dense_encoder import DenseModelEncoder
+from lsr.dense_encoder import DenseModelEncoder, load_dense_encoder
 from lsr.errors import ConfigError
+from lsr.weights import WeightFiles
 
 Cli = Any
 
@@ -155,3 +156,19 @@ def test_an_encoding_that_was_stopped_goes_on(
     assert done.code == 0 and "2 vectors were there from an encoding that was stopped" in done.err
     assert asked == [2, 1, 1]  # two, then one that was stopped, and that one again
     assert cli("search", "i", "cats", "--mode", "dense", "--json").json()["hits"]
+
+
+def test_a_budget_without_room_for_the_dense_model_is_told(
+    cli: Cli, model: Path, animals_jsonl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--legs", "sparse,dense", "--dense-model", model, "--threads", "1")
+    made = cli("index", animals_jsonl, "--out", "i", *options)
+    assert made.code == 0 and "--memory" not in made.err, made.err
+    weights = 4 * WeightFiles(model).n_numbers
+    assert 0 <= (model / "model.safetensors").stat().st_size - weights < 20_000
+    encoder = load_dense_encoder(model, threads=1)
+    assert isinstance(encoder, DenseModelEncoder)
+    assert weights < encoder.memory(1) < encoder.memory(2) < weights + 50_000_000
+    monkeypatch.setattr("lsr.dense_encoder._BATCH_MEMORY", 40_000_000)
+    told = cli("index", animals_jsonl, "--out", "j", *options)
+    assert told.code == 0 and "more than its budget (--memory) of 1.0 GB" in told.err
