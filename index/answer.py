@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.sparse import SparseVector
-from lsr.types import Document, Explanation, Hit, LegScore, Passage, TermProduct
+from lsr.types import Explanation, Hit, LegScore, Passage, TermProduct
 
 from .legs import SPARSE
 from .search import Found, score_rows
+from .segment import Segment
 from .store import LiveSegment
 
 
@@ -44,10 +45,17 @@ class Answer:
 
     def hits(self, start: int = 0, stop: int | None = None) -> tuple[Hit, ...]:
         """Return the hits with their documents, best first, or some of them."""
-        found = self._found
-        numbers = found.segments[start:stop].tolist()
+        found, part = self._found, slice(start, stop)
+        places = zip(
+            found.segments[part].tolist(),
+            found.documents[part].tolist(),
+            found.rows[part].tolist(),
+            found.scores[part].tolist(),
+            strict=True,
+        )
         return tuple(
-            _hit(self._segments[number], found, at) for at, number in enumerate(numbers, start)
+            _hit(self._segments[number].segment, rank, ordinal, row, score)
+            for rank, (number, ordinal, row, score) in enumerate(places, start + 1)
         )
 
     def why(self, at: int) -> tuple[TermProduct, ...]:
@@ -87,7 +95,7 @@ def explanation(
         id=document.id,
         score=float(scores[best]),
         terms=_products(query, vector.terms, vector.weights, token),
-        passage=_passage(live, ordinal, best, document),
+        passage=_passage(segment, ordinal, best, document.text),
     )
 
 
@@ -114,25 +122,24 @@ def _products(
     return tuple(products)
 
 
-def _hit(live: LiveSegment, found: Found, at: int) -> Hit:
-    ordinal = int(found.documents[at])
-    document = live.segment.document(ordinal)
-    number = int(found.rows[at]) - live.segment.rows_of(ordinal).start
+def _hit(segment: Segment, rank: int, ordinal: int, row: int, score: float) -> Hit:
+    name, title, text, fields = segment.parts(ordinal)
+    number = row - segment.rows_of(ordinal).start
     return Hit(
-        id=document.id,
-        rank=at + 1,
-        score=float(found.scores[at]),
-        title=document.title,
-        text=document.text,
-        fields=document.fields,
-        passage=_passage(live, ordinal, number, document),
-        legs={SPARSE: LegScore(float(found.scores[at]), at + 1)},
+        name,
+        rank,
+        score,
+        title,
+        text,
+        fields,
+        _passage(segment, ordinal, number, text),
+        {SPARSE: LegScore(score, rank)},
     )
 
 
-def _passage(live: LiveSegment, ordinal: int, number: int, document: Document) -> Passage | None:
-    spans = live.segment.spans(ordinal)
+def _passage(segment: Segment, ordinal: int, number: int, text: str) -> Passage | None:
+    spans = segment.spans(ordinal)
     if spans is None:
         return None
     span = spans[number]
-    return Passage(number, span.start, span.end, document.text[span.start : span.end])
+    return Passage(number, span.start, span.end, text[span.start : span.end])
