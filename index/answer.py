@@ -124,17 +124,10 @@ def _products(
 
 def _hit(segment: Segment, rank: int, ordinal: int, row: int, score: float) -> Hit:
     name, title, text, fields = segment.parts(ordinal)
-    number = row - segment.rows_of(ordinal).start
-    return Hit(
-        name,
-        rank,
-        score,
-        title,
-        text,
-        fields,
-        _passage(segment, ordinal, number, text),
-        {SPARSE: LegScore(score, rank)},
-    )
+    passage = None
+    if segment.header.passages:
+        passage = _passage(segment, ordinal, row - segment.rows_of(ordinal).start, text)
+    return Hit(name, rank, score, title, text, fields, passage, {SPARSE: LegScore(score, rank)})
 
 
 def _passage(segment: Segment, ordinal: int, number: int, text: str) -> Passage | None:

@@ -284,7 +284,10 @@ def _few_are_sound(
     if not numbers:
         return True
     return (
-        min(numbers) >= 0 and max(numbers) < vocab_size and min(values) > 0 and isfinite(sum(values))
+        min(numbers) >= 0
+        and max(numbers) < vocab_size
+        and min(values) > 0
+        and isfinite(sum(values))
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,9 +26,6 @@ from .state import State
 
 log = logging.getLogger(__name__)
 
-#: Threads give the interpreter up after this many seconds, so that probes are answered at once.
-_SWITCH_SECONDS = 0.001
-
 
 def make_app(
     options: Options,
@@ -46,6 +42,7 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state.start_telling()
         opening = asyncio.create_task(_open(app, state, on_ready, on_failed))
         try:
             yield
@@ -53,7 +50,6 @@ def make_app(
             await opening
             await state.close()
 
-    sys.setswitchinterval(_SWITCH_SECONDS)
     app = FastAPI(
         title="lsr", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
