@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,9 @@ from .problems import MEDIA_TYPE, Problem, invalid, problem_of, to_body
 from .state import State
 
 log = logging.getLogger(__name__)
+
+#: Threads give the interpreter up after this many seconds, so that probes are answered at once.
+_SWITCH_SECONDS = 0.001
 
 
 def make_app(
@@ -50,6 +54,7 @@ def make_app(
             await opening
             await state.close()
 
+    sys.setswitchinterval(_SWITCH_SECONDS)
     app = FastAPI(
         title="lsr", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         redirect_slashes=False,
