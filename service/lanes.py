@@ -20,7 +20,7 @@ from .shelf import Served
 #: Jobs that a thread takes at a time; their texts are encoded in one call, which costs a third.
 MOST_TOGETHER = 16
 #: A thread gathers answers for this long before it wakes the event loop.
-_ANSWER_SECONDS = 0.005
+_ANSWER_SECONDS = 0.002
 
 
 @dataclass(slots=True, eq=False)
