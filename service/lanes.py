@@ -97,7 +97,7 @@ class Lanes:
 
     def _more(self, most: int) -> list[Job]:
         """Return jobs that wait, unless other threads are quicker."""
-        taken = []
+        taken: list[Job] = []
         with contextlib.suppress(Empty):
             while len(taken) < most:
                 job = self._waiting.get_nowait()
