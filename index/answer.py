@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from lsr.sparse import SparseVector
-from lsr.types import Document, Explanation, Hit, LegScore, Passage, TermProduct
+from lsr.types import Explanation, Hit, LegScore, Passage, TermProduct
 
 from .legs import SPARSE
 from .search import Found, score_rows
+from .segment import Segment
 from .store import LiveSegment
 
 
@@ -44,10 +45,17 @@ class Answer:
 
     def hits(self, start: int = 0, stop: int | None = None) -> tuple[Hit, ...]:
         """Return the hits with their documents, best first, or some of them."""
-        found = self._found
-        numbers = found.segments[start:stop].tolist()
+        found, part = self._found, slice(start, stop)
+        places = zip(
+            found.segments[part].tolist(),
+            found.documents[part].tolist(),
+            found.rows[part].tolist(),
+            found.scores[part].tolist(),
+            strict=True,
+        )
         return tuple(
-            _hit(self._segments[number], found, at) for at, number in enumerate(numbers, start)
+            _hit(self._segments[number].segment, rank, ordinal, row, score)
+            for rank, (number, ordinal, row, score) in enumerate(places, start + 1)
         )
 
     def why(self, at: int) -> tuple[TermProduct, ...]:
@@ -87,7 +95,7 @@ def explanation(
         id=document.id,
         score=float(scores[best]),
         terms=_products(query, vector.terms, vector.weights, token),
-        passage=passage_of(live, ordinal, document, lambda: best),
+        passage=passage_of(segment, ordinal, document.text, lambda: best),
     )
 
 
@@ -114,29 +122,22 @@ def _products(
     return tuple(products)
 
 
-def _hit(live: LiveSegment, found: Found, at: int) -> Hit:
-    ordinal = int(found.documents[at])
-    document = live.segment.document(ordinal)
-    number = int(found.rows[at]) - live.segment.rows_of(ordinal).start
-    return Hit(
-        id=document.id,
-        rank=at + 1,
-        score=float(found.scores[at]),
-        title=document.title,
-        text=document.text,
-        fields=document.fields,
-        passage=passage_of(live, ordinal, document, lambda: number),
-        legs={SPARSE: LegScore(float(found.scores[at]), at + 1)},
-    )
+def _hit(segment: Segment, rank: int, ordinal: int, row: int, score: float) -> Hit:
+    name, title, text, fields = segment.parts(ordinal)
+    passage = None
+    if segment.header.passages:
+        number = row - segment.rows_of(ordinal).start
+        passage = passage_of(segment, ordinal, text, lambda: number)
+    return Hit(name, rank, score, title, text, fields, passage, {SPARSE: LegScore(score, rank)})
 
 
 def passage_of(
-    live: LiveSegment, ordinal: int, document: Document, choose: Callable[[], int | None]
+    segment: Segment, ordinal: int, text: str, choose: Callable[[], int | None]
 ) -> Passage | None:
     """Return the passage that `choose` names, which is asked only where documents are split."""
-    spans = live.segment.spans(ordinal)
+    spans = segment.spans(ordinal)
     number = None if spans is None else choose()
     if spans is None or number is None:
         return None
     span = spans[number]
-    return Passage(number, span.start, span.end, document.text[span.start : span.end])
+    return Passage(number, span.start, span.end, text[span.start : span.end])

@@ -153,7 +153,8 @@ class BlendedAnswer:
 
     def _passage(self, at: int, document: Document) -> Passage | None:
         ordinal = int(self._documents[at])
-        return passage_of(self._segment(at), ordinal, document, lambda: self._best_passage(at))
+        segment = self._segment(at).segment
+        return passage_of(segment, ordinal, document.text, lambda: self._best_passage(at))
 
     def _best_passage(self, at: int) -> int | None:
         """Return the passage of the leg that adds most to a hit's score; of equal ones the first.

@@ -60,8 +60,8 @@ class LegAnswer:
 
     def _hit(self, at: int) -> Hit:
         found = self._found
-        live, ordinal = self._segments[int(found.segments[at])], int(found.documents[at])
-        document = live.segment.document(ordinal)
+        segment, ordinal = self._segments[int(found.segments[at])].segment, int(found.documents[at])
+        document = segment.document(ordinal)
         tell = found.passage
         return Hit(
             id=document.id,
@@ -70,7 +70,7 @@ class LegAnswer:
             title=document.title,
             text=document.text,
             fields=document.fields,
-            passage=passage_of(live, ordinal, document, lambda: tell(at) if tell else None),
+            passage=passage_of(segment, ordinal, document.text, lambda: tell(at) if tell else None),
             legs=self._legs[at],
         )
 

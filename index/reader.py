@@ -250,7 +250,7 @@ class Reader:
         terms = searcher.explain(query, number, ordinal)
         document = live.segment.document(ordinal)
         passage = passage_of(
-            live, ordinal, document, lambda: searcher.passage(query, number, ordinal)
+            live.segment, ordinal, document.text, lambda: searcher.passage(query, number, ordinal)
         )
         return Explanation(document_id, score, terms, passage)
 

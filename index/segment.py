@@ -14,7 +14,7 @@ from xxhash import xxh3_64_hexdigest
 
 from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVectors
-from lsr.types import Document, Span
+from lsr.types import Document, FieldValue, Span
 
 from . import disk
 from .blocks import BLOCK_ARRAYS, Blocks
@@ -236,11 +236,15 @@ class Segment:
 
     def document(self, ordinal: int) -> Document:
         """Return a document with its title, text and metadata, by ordinal."""
-        identity, title, text = self._documents.strings(ordinal)
+        return Document(*self.parts(ordinal))
+
+    def parts(self, ordinal: int) -> tuple[str, str, str, Mapping[str, FieldValue]]:
+        """Return id, title, text and metadata of a document, by ordinal."""
+        name, title, text = self._documents.strings(ordinal)
         if not self.fields:
-            return Document(identity, title, text, {})
+            return name, title, text, {}
         batch, row = self._documents.place(ordinal)
-        return Document(identity, title, text, self.fields.row_fields(batch, row))
+        return name, title, text, self.fields.row_fields(batch, row)
 
     def texts(self, start: int, stop: int) -> list[Document]:
         """Return documents `start` to `stop` (exclusive) without their metadata."""

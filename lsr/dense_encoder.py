@@ -127,7 +127,7 @@ class DenseModelEncoder:
         checked = check_texts(texts)
         prompt = self.folder.query_prompt
         if self._network.can_skip_torch and len(checked) <= _FEW:
-            with serial_tokenizers():
+            with serial_tokenizers:
                 return self._network.encode_few(checked, prompt)
         return self._network.encode(checked, prompt, threads=self._workers(threads))
 

@@ -248,7 +248,7 @@ class ModelEncoder:
         limit = self.folder.max_active_dims
         rows: list[Row]
         if isinstance(side, StaticTable) or (side.can_skip_torch and len(checked) <= few):
-            with serial_tokenizers():
+            with serial_tokenizers:
                 rows = side.encode_few(checked, max_active=limit)
             if on_progress is not None:
                 on_progress(len(checked))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import isfinite
+from operator import lt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 Indptr = npt.NDArray[np.int64]
 Terms = npt.NDArray[np.uint32]
 Weights = npt.NDArray[np.float32]
+
+_WEIGHT = np.dtype(np.float32)
+#: Batches of so many terms, or rows, are checked in plain Python first, which is quicker.
+_FEW = 256
 
 
 class SparseVector(NamedTuple):
@@ -77,7 +84,11 @@ class SparseVectors:
         size = _vocab_size(vocab_size)
         starts = _integers(indptr, "indptr").astype(np.int64)
         wide = _integers(terms, "terms")
-        values = np.array(weights, dtype=np.float64, ndmin=1)
+        values = np.atleast_1d(np.asarray(weights))
+        if values.dtype is not _WEIGHT:
+            values = values.astype(np.float64)
+        if not sort and _few_are_sound(starts, wide, values, size):
+            return cls(starts, wide.astype(np.uint32), values.copy(), size, _checked=True)
         _check_indptr(starts, wide.shape, values.shape)
         if sort and wide.size:
             rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
@@ -250,6 +261,34 @@ def _check_indptr(indptr: Indptr, n_terms: tuple[int, ...], n_weights: tuple[int
     if (np.diff(indptr) < 0).any():
         row = int(np.argmax(np.diff(indptr) < 0))
         raise DataError(f"row {row}: indptr falls from {indptr[row]} to {indptr[row + 1]}")
+
+
+def _few_are_sound(
+    indptr: Indptr, terms: npt.NDArray[Any], weights: npt.NDArray[Any], vocab_size: int
+) -> bool:
+    """Return whether a few float32 entries pass every check; false says nothing.
+
+    In plain Python: the two dozen calls of numpy below take 60 us for the vector of one query.
+    """
+    if weights.dtype is not _WEIGHT or indptr.ndim != 1 or terms.ndim != 1 or weights.ndim != 1:
+        return False
+    if terms.size > _FEW or len(indptr) > _FEW or not len(indptr):
+        return False
+    starts, numbers, values = indptr.tolist(), terms.tolist(), weights.tolist()
+    if starts[0] != 0 or starts[-1] != len(numbers) or len(numbers) != len(values):
+        return False
+    for start, stop in pairwise(starts):
+        row = numbers[start:stop]
+        if stop < start or not all(map(lt, row, row[1:])):
+            return False
+    if not numbers:
+        return True
+    return (
+        min(numbers) >= 0
+        and max(numbers) < vocab_size
+        and min(values) > 0
+        and isfinite(sum(values))
+    )
 
 
 def _row_of(indptr: Indptr, position: int) -> int:

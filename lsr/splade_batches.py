@@ -73,7 +73,7 @@ def encode_in_batches(
     )
     rows: list[Vector | None] = [None] * len(texts)
     try:
-        with serial_tokenizers():
+        with serial_tokenizers:
             windows = [
                 range(at, min(at + WINDOW, len(texts))) for at in range(0, len(texts), WINDOW)
             ]

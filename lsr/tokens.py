@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,9 @@ ADDED_MARK = "\ufdd0"
 
 #: Of a long text, this many characters for each token that fits are looked at first.
 _CHARACTERS = 6
+
+#: Where `tokenizers` looks whether it may start threads.
+_PARALLEL = "TOKENIZERS_PARALLELISM"
 
 
 class TextTokenizer:
@@ -178,24 +180,22 @@ class _SerialTokenizers:
         self._inside = 0
         self._before: str | None = None
 
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        name = "TOKENIZERS_PARALLELISM"
+    def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = os.environ.get(name)
-                os.environ[name] = "false"
+                self._before = os.environ.get(_PARALLEL)
+                if self._before != "false":  # setting it anew takes a tenth of encoding a query
+                    os.environ[_PARALLEL] = "false"
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if self._inside == 0:
-                    if self._before is None:
-                        os.environ.pop(name, None)
-                    else:
-                        os.environ[name] = self._before
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._before != "false":
+                if self._before is None:
+                    os.environ.pop(_PARALLEL, None)
+                else:
+                    os.environ[_PARALLEL] = self._before
 
 
 #: Keeps `tokenizers` from starting threads of its own meanwhile; ours already fill the cores.

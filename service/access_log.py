@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
@@ -11,36 +10,34 @@ from typing import Any
 
 from pydantic_core import to_json
 
-#: Lines are written together; a process that is killed loses those of this many seconds.
-_SECONDS = 0.2
 _MOST_LINES = 200
 
 
 class AccessLog:
-    """Writes lines to stdout, several at a time, from the event loop's thread."""
+    """Gathers lines until `flush` writes them to stdout; for the event loop's thread."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
-        self._lines: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._entries: list[tuple[float, Mapping[str, Any]]] = []
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """Add a line; `time` is put in front."""
         if not self._enabled:
             return
-        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
-        self._lines.append(to_json({"time": now, **entry}, serialize_unknown=True))
-        if len(self._lines) >= _MOST_LINES:
+        self._entries.append((time.time(), entry))
+        if len(self._entries) >= _MOST_LINES:
             self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write what has gathered."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._lines:
-            lines, self._lines = self._lines, []
-            sys.stdout.write("".join(line.decode("utf-8", "replace") + "\n" for line in lines))
-            sys.stdout.flush()
+        if not self._entries:
+            return
+        entries, self._entries = self._entries, []
+        lines = b"".join(_line(at, entry) for at, entry in entries)
+        sys.stdout.write(lines.decode("utf-8", "replace"))
+        sys.stdout.flush()
+
+
+def _line(at: float, entry: Mapping[str, Any]) -> bytes:
+    now = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return to_json({"time": now, **entry}, serialize_unknown=True) + b"\n"

@@ -46,6 +46,7 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state.start_telling()
         opening = asyncio.create_task(_open(app, state, on_ready, on_failed))
         try:
             yield

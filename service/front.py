@@ -110,7 +110,6 @@ class Front:
                 headers={"Retry-After": "1"},
             )
         state.in_flight += 1
-        state.metrics.in_flight.inc()
         try:
             found = _SEARCH.fullmatch(path) if scope["method"] == "POST" else None
             if found is None:
@@ -120,7 +119,6 @@ class Front:
                 await _send_json(body, send)
         finally:
             state.in_flight -= 1
-            state.metrics.in_flight.dec()
 
     def _check_host(self, headers: Mapping[str, str]) -> None:
         """Refuse names that are not ours: a page could give its own name our address.

@@ -7,9 +7,9 @@ import contextlib
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from lsr.sparse import SparseVector
@@ -55,13 +55,9 @@ class Lanes:
         threads: int,
         *,
         on_encoded: Callable[[int], None] | None = None,
-        on_waiting: Callable[[int], None] | None = None,
     ) -> None:
         self._on_encoded = on_encoded or (lambda texts: None)
-        self._on_waiting = on_waiting or (lambda jobs: None)
-        self._waiting: deque[Job] = deque()
-        self._ready = threading.Condition()
-        self._stopping = False
+        self._waiting: SimpleQueue[Job | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._serve, name=f"lsr-lane-{at}", daemon=True)
             for at in range(threads)
@@ -70,17 +66,14 @@ class Lanes:
             thread.start()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._waiting.qsize()
 
     async def run(self, job: Job) -> Any:
         """Return what the job's work returns, or raise what it raises; Problem 408 when late."""
         job.loop = asyncio.get_running_loop()
         job.future = job.loop.create_future()
         job.submitted = time.perf_counter()
-        with self._ready:
-            self._waiting.append(job)
-            self._ready.notify()
-        self._on_waiting(len(self._waiting))
+        self._waiting.put(job)
         left = job.deadline - time.monotonic()
         if left == math.inf:
             return await job.future
@@ -92,24 +85,27 @@ class Lanes:
 
     def close(self) -> None:
         """Finish what waits and end the threads."""
-        with self._ready:
-            self._stopping = True
-            self._ready.notify_all()
+        for _ in self._threads:
+            self._waiting.put(None)
         for thread in self._threads:
             thread.join()
 
     def _serve(self) -> None:
-        while True:
-            with self._ready:
-                while not self._waiting:
-                    if self._stopping:
-                        return
-                    self._ready.wait()
-                share = -(-len(self._waiting) // len(self._threads))
-                taken = [self._waiting.popleft() for _ in range(min(share, MOST_TOGETHER))]
-                left = len(self._waiting)
-            self._on_waiting(left)
-            self._do(taken)
+        while (first := self._waiting.get()) is not None:
+            share = -(-(1 + self._waiting.qsize()) // len(self._threads))
+            self._do([first, *self._more(min(share, MOST_TOGETHER) - 1)])
+
+    def _more(self, most: int) -> list[Job]:
+        """Return jobs that wait, unless other threads are quicker."""
+        taken: list[Job] = []
+        with contextlib.suppress(Empty):
+            while len(taken) < most:
+                job = self._waiting.get_nowait()
+                if job is None:  # the end, for another thread
+                    self._waiting.put(None)
+                    break
+                taken.append(job)
+        return taken
 
     def _do(self, jobs: list[Job]) -> None:
         now, begun = time.monotonic(), time.perf_counter()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -82,29 +85,41 @@ class Metrics:
         self.committed = Counter(
             "lsr_committed_documents", "Lines that commits have taken.", ("index",), **of
         )
-        self._children: dict[tuple[str, ...], Any] = {}
+        self._gathered: dict[tuple[str, ...], _Gathered] = {}
+        self._guard = threading.Lock()
 
     def stage(self, name: str, mode: str, seconds: float) -> None:
-        """Count time of a search in a stage."""
-        self._child(self.stages, name, mode).observe(seconds)
+        """Gather time of a search in a stage."""
+        self._gather(self.stages, name, mode).append(seconds)
 
     def searched(self, index: str, mode: str, path: str) -> None:
-        """Count a search by the way that ran."""
-        self._child(self.searches, index, mode, path).inc()
+        """Gather a search by the way that ran."""
+        self._gather(self.searches, index, mode, path).append(1)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        self._child(self.requests, route, method, str(status)).inc()
-        self._child(self.seconds, route).observe(seconds)
+        """Gather a request that was answered."""
+        self._gather(self.requests, route, method, str(status)).append(1)
+        self._gather(self.seconds, route).append(seconds)
+
+    def encoded(self, texts: int) -> None:
+        """Gather a call that encoded so many texts."""
+        self._gather(self.encoded_together).append(texts)
+
+    def flush(self) -> None:
+        """Count what was gathered."""
+        with self._guard:
+            for gathered in list(self._gathered.values()):
+                gathered.count()
 
     def wrote(self, what: str, index: str, seconds: float, documents: int) -> None:
-        """Count a commit or a merge."""
-        self._child(self.work, what, index).observe(seconds)
+        """Count a commit or a merge, at once."""
+        self.work.labels(what, index).observe(seconds)
         if documents:
-            self._child(self.committed, index).inc(documents)
+            self.committed.labels(index).inc(documents)
 
     def page(self) -> bytes:
         """Return the metrics of all processes as Prometheus reads them."""
+        self.flush()
         if SHARED not in os.environ:
             registry = self.registry
             extra = CollectorRegistry()
@@ -116,13 +131,40 @@ class Metrics:
             extra.register(_Indexes(self._figures))
         return generate_latest(registry) + generate_latest(extra)
 
-    def _child(self, metric: Any, *labels: str) -> Any:
-        """Return the metric with these labels; finding it anew takes longer than counting."""
+    def _gather(self, metric: Any, *labels: str) -> list[float]:
+        """Return where values of the metric with these labels wait for `flush`."""
         key = (metric._name, *labels)
-        found = self._children.get(key)
+        found = self._gathered.get(key)
         if found is None:
-            found = self._children[key] = metric.labels(*labels)
-        return found
+            child = metric.labels(*labels) if labels else metric
+            found = self._gathered.setdefault(key, _Gathered(child))
+        return found.values
+
+
+class _Gathered:
+    """Values of a counter or histogram. To count many together takes as long as to count one."""
+
+    __slots__ = ("_metric", "values")
+
+    def __init__(self, metric: Any) -> None:
+        self._metric = metric
+        self.values: list[float] = []
+
+    def count(self) -> None:
+        """Count the values that are there; other threads may add some meanwhile."""
+        taken = self.values[:]
+        if not taken:
+            return
+        del self.values[: len(taken)]
+        metric = self._metric
+        if not isinstance(metric, Histogram):
+            metric.inc(sum(taken))
+            return
+        # What `observe` does with one value, which takes 3 us of a request for each of five.
+        metric._sum.inc(sum(taken))
+        found = Counts(bisect_left(metric._upper_bounds, value) for value in taken)
+        for at, count in found.items():
+            metric._buckets[at].inc(count)
 
 
 class _Indexes(Collector):

@@ -51,6 +51,7 @@ async def metrics(request: Request) -> Response:
     """Return the metrics of all processes, in Prometheus' text format."""
     state: State = request.app.state.lsr
     request.scope["exchange"].route = "/metrics"
+    state.tell()
     page = await asyncio.get_running_loop().run_in_executor(state.line_threads, state.metrics.page)
     return Response(page, headers={"content-type": CONTENT_TYPE})
 

@@ -305,13 +305,13 @@ def _hits(result: SearchResult, request: SearchRequest, deadline: float) -> list
     ):
         if at % _LOOK_EVERY == 0 and time.monotonic() > deadline:
             raise out_of_time()
-        score = _number(hit.score)
+        legs = hit.legs.items()
         answer = {
             "id": hit.id,
             "rank": hit.rank,
-            "score": score,
-            "scores": {name: _number(leg.score) for name, leg in hit.legs.items()},
-            "ranks": {name: leg.rank for name, leg in hit.legs.items() if leg.rank is not None},
+            "score": _number(hit.score),
+            "scores": {name: _number(leg.score) for name, leg in legs},
+            "ranks": {name: leg.rank for name, leg in legs if leg.rank is not None},
             "fields": shown_fields(hit.fields, wanted) if hit.fields else {},
         }
         if wanted is None or "title" in wanted:

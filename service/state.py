@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 #: Requests with documents that are read and checked at a time; each may be as large as a body.
 MOST_WRITES = 4
 _LINE_THREADS = 2
+#: What a process logs and counts in this time it loses when it is killed.
+_TELL_SECONDS = 0.2
 
 
 class State:
@@ -37,8 +39,7 @@ class State:
         self.access_log = AccessLog(enabled=self.settings.access_log)
         self.lanes = Lanes(
             options.threads,
-            on_encoded=self.metrics.encoded_together.observe,
-            on_waiting=self.metrics.waiting.set,
+            on_encoded=self.metrics.encoded,
         )
         self.line_threads = ThreadPoolExecutor(_LINE_THREADS, thread_name_prefix="lsr-lines")
         self.writes = 0
@@ -46,7 +47,7 @@ class State:
         self.stopping = False
         self._shelf: Shelf | None = None
         self._queues: dict[str, Queue] = {}
-        self._refreshing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def is_ready(self) -> bool:
@@ -85,9 +86,13 @@ class State:
         """Return where the writes of an index wait."""
         return self._queues[served.name]
 
+    def start_telling(self) -> None:
+        """Write the log and the metrics from now on."""
+        self._tasks.append(asyncio.create_task(self._tell_for_ever()))
+
     def start_refreshing(self) -> None:
         """Look for new commits from now on."""
-        self._refreshing = asyncio.create_task(self._refresh_for_ever())
+        self._tasks.append(asyncio.create_task(self._refresh_for_ever()))
 
     async def refresh(self, served: Served) -> None:
         """Read the newest commit of an index, if there is one, off the event loop."""
@@ -99,11 +104,26 @@ class State:
     async def close(self) -> None:
         """End the threads, after what is in flight."""
         self.stopping = True
-        if self._refreshing is not None:
-            self._refreshing.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.to_thread(self.lanes.close)
         self.line_threads.shutdown()
+        self.tell()
+
+    def tell(self) -> None:
+        """Write what was logged and counted since the last time."""
+        self.metrics.in_flight.set(self.in_flight)
+        self.metrics.waiting.set(len(self.lanes))
+        self.metrics.flush()
         self.access_log.flush()
+
+    async def _tell_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_TELL_SECONDS)
+            try:
+                self.tell()
+            except OSError as error:
+                log.error("the access log cannot be written: %s", error)
 
     async def _refresh_for_ever(self) -> None:
         while True:

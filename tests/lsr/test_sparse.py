@@ -116,3 +116,23 @@ def test_the_callers_arrays_are_not_shared_or_frozen() -> None:
     vectors = SparseVectors.from_arrays([0, 1], [0], weights, vocab_size=1)
     weights[0] = 7.0
     assert vectors.weights[0] == 1.0
+
+
+@given(
+    st.lists(st.integers(-1, 5), min_size=0, max_size=4),
+    st.lists(st.integers(-1, 4), max_size=4),
+    st.lists(st.sampled_from([1.0, 2.5, 0.0, -1.0, np.inf, -np.inf, np.nan]), max_size=4),
+)
+def test_few_entries_are_checked_as_many_are(
+    indptr: list[int], terms: list[int], weights: list[float]
+) -> None:
+    def outcome(dtype: type) -> object:
+        arrays = np.array(indptr, np.int64), np.array(terms, np.int64), np.array(weights, dtype)
+        try:
+            found = SparseVectors.from_arrays(*arrays, vocab_size=4)
+        except DataError as error:
+            return error.message
+        return found.to_dicts(), found.weights.dtype
+
+    # Other types than float32 go the long way.
+    assert outcome(np.float32) == outcome(np.float64)
