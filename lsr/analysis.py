@@ -168,7 +168,7 @@ class WordAnalyzer:
         return self._terms(words, [term for units in others for term in _pairs(units) or units])
 
     def _terms(self, words: list[str], others: list[str]) -> list[str]:
-        terms = [term for term in map(self._term_of, words) if term]
+        terms = list(filter(None, map(self._term_of, words)))
         if not terms and not others:
             terms = [term for term in map(_plain, words) if term]
         return terms + others
