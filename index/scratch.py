@@ -92,7 +92,7 @@ class Scratch:
 
     def known(self, n_terms: int, vocab_size: int) -> int:
         """Return how many of the query's terms are in a vocabulary of that size."""
-        if n_terms and self.query.terms[n_terms - 1] >= vocab_size:
+        if n_terms and self.query.terms.item(n_terms - 1) >= vocab_size:
             return int(np.searchsorted(self.query.terms[:n_terms], vocab_size))
         return n_terms
 

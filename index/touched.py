@@ -126,7 +126,7 @@ def search_touched(
         work.cuts[at] = TIERS if found[at] >= 0 else 0
     add_lists(lists, window, n_terms, found, work)
     count = _take(lists, masks, window, n_terms, found, work)
-    wanted = k + k // 4 + 4
+    wanted = k + k // 12 + 2
     if not threshold > tiny and size == 0 and count > wanted:
         # Those with the largest sums first: what they score, the others have to reach.
         first = reached_by(work.touched_sums, count, wanted)
