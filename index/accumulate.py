@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import Hits, Lists, Masks, Query, Rows, Work
+from .arguments import COMPARED, Hits, Lists, Masks, Query, Rows, Work
 from .candidates import Window, add_lists, least_sum, reached_by, score_candidates
-from .jit import kernel
-from .scoring import spread, wipe
+from .jit import at_least, first_bit, kernel
 from .sums import (
     UNITS,
     find_lists,
@@ -138,20 +137,34 @@ def _collect(n_blocks: int, lowest: Any, block: int, work: Work) -> Any:
     size: Any = 0
     while block < n_blocks and size + BLOCK <= work.candidates.shape[0]:
         if np.int64(work.peaks[np.uint64(block)]) >= lowest:
-            for at in range(block * BLOCK, block * BLOCK + BLOCK):
-                value = work.sums[np.uint64(at)]
-                work.candidates[np.uint64(size)] = at
-                work.candidate_sums[np.uint64(size)] = value
-                size += np.int64(np.int64(value) >= lowest)
+            for start in range(block * BLOCK, (block + 1) * BLOCK, COMPARED // 2):
+                bits = at_least(work.sums, start, lowest)
+                while bits:
+                    at = np.uint64(start) + first_bit(bits)
+                    bits &= bits - np.uint64(1)
+                    work.candidates[np.uint64(size)] = at
+                    work.candidate_sums[np.uint64(size)] = work.sums[at]
+                    size += 1
         block += 1
     return size, block
 
 
 @kernel
-def _look(rows: Rows, window: Window, k: int, room: int, work: Work, hits: Hits) -> Any:
+def _look(
+    rows: Rows,
+    window: Window,
+    query: Query,
+    n_terms: int,
+    k: int,
+    room: int,
+    work: Work,
+    hits: Hits,
+) -> Any:
     """Score the rows with the largest sums; return (hits, a score that k of them reach, or 0)."""
     n_blocks = (window.n_rows + BLOCK - 1) // BLOCK
-    wanted, tried, size = k + k // 2 + 4, np.int64(UNITS + 1), 0
+    # Sums of counts leave little out: nearly in the order of the scores, they need fewer rows.
+    spare = k // 8 if rows.lengths.shape[0] else k // 2
+    wanted, tried, size = k + spare + 4, np.int64(UNITS + 1), 0
     while size < k and tried > 1:
         if wanted <= n_blocks // 2:
             lowest = reached_by(work.peaks, n_blocks, wanted)
@@ -162,8 +175,9 @@ def _look(rows: Rows, window: Window, k: int, room: int, work: Work, hits: Hits)
         while block < n_blocks:
             count, block = _collect(n_blocks, lowest, block, work)
             size, least, last = score_candidates(
-                rows, window, count, k, room, lowest, np.float32(0), last, size, least, work, hits
-            )
+                rows, window, query, n_terms, count, k, room, lowest, np.float32(0),
+                last, size, least, work, hits,
+            )  # fmt: skip
         tried, wanted = lowest, 4 * wanted
     if size < k:
         return size, np.float32(0)
@@ -189,7 +203,6 @@ def _search(
     hits: Hits,
 ) -> int:
     """Find the k best documents of a segment among those that reach the threshold."""
-    spread(query.terms, query.weights, n_terms, work.flags, work.query)
     find_lists(lists, vocab_size, query, n_terms, work.found)
     room = min(hits.scores.shape[0], k + max(8, k // 4))
     slop = np.float32(n_terms + 16) * np.float32(1.5e-7) + np.float32(1e-6)
@@ -203,7 +216,7 @@ def _search(
         window = Window(first_row, n_rows, rows.indptr[first_row], _unit_of(top, n_terms))
         if has_few(lists, rows, n_rows, n_terms, found):
             size, threshold = search_touched(
-                lists, rows, masks, window, n_terms, k, room, slop,
+                lists, rows, masks, window, query, n_terms, k, room, slop,
                 found, size, threshold, TINY, work, hits,
             )  # fmt: skip
             continue
@@ -215,7 +228,7 @@ def _search(
         rest, price = _plan(lists, n_terms, skip * aim, price, found, work)
         _read(lists, rows, masks, window, n_terms, found, work)
         if not threshold > TINY and size == 0:
-            size, reached = _look(rows, window, k, room, work, hits)
+            size, reached = _look(rows, window, query, n_terms, k, room, work, hits)
             threshold = max(threshold, reached)
             if rest > TOO_MUCH * skip * threshold:
                 rest, price = _plan(lists, n_terms, skip * threshold, price, found, work)
@@ -231,10 +244,10 @@ def _search(
             lowest = least_sum(threshold, slop, rest, window.unit)
             count, block = _collect(n_blocks, lowest, block, work)
             size, threshold, last = score_candidates(
-                rows, window, count, k, room, lowest, rest_units, last, size, threshold, work, hits
-            )
+                rows, window, query, n_terms, count, k, room, lowest, rest_units,
+                last, size, threshold, work, hits,
+            )  # fmt: skip
         work.sums[: n_blocks * BLOCK] = 0
-    wipe(query.terms, n_terms, work.flags, work.query)
     return finish(hits.scores, hits.ranks, hits.rows, size, k)
 
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+#: Bytes that kernels compare at once with one number. Processors that can take 64 run slower then.
+COMPARED = 32
+
 
 class Lists(NamedTuple):
     """A segment's postings, see `windows.Postings`; `heads` is `records` seen as float32."""
@@ -54,8 +57,7 @@ class Work(NamedTuple):
     """A thread's work space.
 
     All zero between searches: `sums` uint16, a multiple of 128 above any window, and the same
-    memory as uint8, `small_sums`, and as uint64, `eights`; `flags` and `query`, the query spread
-    over the vocabulary.
+    memory as uint8, `small_sums`.
     Anything: `peaks`, a place for each 128 rows; `found`, a place for each term and window;
     `bounds`, `cuts` and `done`, a place for each term; `candidates`, `candidate_sums`;
     `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`; `touched` and
@@ -65,9 +67,6 @@ class Work(NamedTuple):
 
     sums: npt.NDArray[np.uint16]
     small_sums: npt.NDArray[np.uint8]
-    eights: npt.NDArray[np.uint64]
-    flags: npt.NDArray[np.uint8]
-    query: npt.NDArray[np.float32]
     peaks: npt.NDArray[np.uint16]
     found: npt.NDArray[np.int64]
     bounds: npt.NDArray[np.float32]

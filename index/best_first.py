@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import Query
 from .blocks import Blocks
 from .jit import kernel, prefetch
-from .scoring import AHEAD, fetch_row, product, spread, wipe
+from .scoring import AHEAD, AS_THEY_ARE, fetch_row, product
 from .topk import better, finish
 
 #: Where the numbers of entries added, documents scored and blocks opened are counted.
@@ -45,15 +46,13 @@ class Rows(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Arrays to work in. The first three are zero between searches.
+    """Arrays to work in. `seen` is zero between searches.
 
-    `flags`, `query` (vocab,); `seen`, a bit for each document; `bounds`, `chosen` (n_terms,);
+    `seen`, a bit for each document; `bounds`, `chosen` (n_terms,);
     `estimates`, `blocks`, `order`: an entry for each block of the chosen lists; `levels`
     (LEVELS,); `batch`: BATCH documents and those of a block.
     """
 
-    flags: npt.NDArray[np.uint8]
-    query: npt.NDArray[np.float32]
     seen: npt.NDArray[np.uint64]
     bounds: npt.NDArray[np.float32]
     chosen: npt.NDArray[np.int64]
@@ -225,15 +224,13 @@ def _unseen(
 
 
 @kernel
-def _best_row(
-    index: Rows, document: int, flags: npt.NDArray[np.uint8], query: npt.NDArray[np.float32]
-) -> Any:
+def _best_row(index: Rows, document: int, query: Query, n_terms: int) -> Any:
     """Return the best of the rows of a document, the first of equals, and its score."""
     first, last = _rows_of(index, document)
     best, most = first, np.float32(-1)
     for row in range(first, last):
         start, stop = index.indptr[row], index.indptr[row + 1]
-        score = product(index.terms[start:stop], index.weights[start:stop], flags, query)
+        score = product(index.terms, index.weights, start, stop, AS_THEY_ARE, query, n_terms)
         if score > most:
             best, most = row, score
     return best, most
@@ -312,8 +309,7 @@ def best_first(
         unit = max(unit, query_weights[at])
     count = _estimate(lists, query_terms, query_weights, n_terms, unit, n_chosen, room, counts)
     _order(room, count)
-    flags, query = room.flags, room.query
-    spread(query_terms, query_weights, n_terms, flags, query)
+    query = Query(query_terms, query_weights)
     document_rows = index.document_rows
     size, opened = 0, 0
     going = True
@@ -340,7 +336,7 @@ def best_first(
             if at < AHEAD:
                 continue
             document = room.batch[at - AHEAD]
-            row, score = _best_row(index, document, flags, query)
+            row, score = _best_row(index, document, query, n_terms)
             # The second test is for processes that flush denormal numbers to zero.
             if score >= threshold and score > 0:
                 size = _put(scores, ranks, rows, size, k, score, index.id_rank[document], row)
@@ -351,5 +347,4 @@ def best_first(
         block = room.blocks[room.order[at]]
         for place in range(lists.starts[block], lists.starts[block + 1]):
             room.seen[_document_of(index, lists.rows[place]) >> 6] = 0
-    wipe(query_terms, n_terms, flags, query)
     return finish(scores, ranks, rows, size, k)

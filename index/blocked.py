@@ -55,7 +55,7 @@ def search_blocks(
     found = _prepare(live.segment)
     n_terms = query[2]
     most = min(min(n_terms, knobs.lists) * found.longest, len(found.blocks.scales))
-    room = _room(live.segment.vocab_size, found.n_documents, n_terms, most, found.largest)
+    room = _room(found.n_documents, n_terms, most, found.largest)
     found_here: int = best_first(
         found.blocks,
         found.rows,
@@ -123,10 +123,10 @@ def _check(segment: Searchable, blocks: Blocks) -> None:
         )
 
 
-def _room(vocab_size: int, n_documents: int, n_terms: int, n_blocks: int, largest: int) -> Room:
+def _room(n_documents: int, n_terms: int, n_blocks: int, largest: int) -> Room:
     """Return the calling thread's room, with space for that much."""
     n_words = n_documents // 64 + 1
-    sizes: tuple[int, ...] = vocab_size, n_words, n_terms, n_blocks, BATCH + largest
+    sizes: tuple[int, ...] = n_words, n_terms, n_blocks, BATCH + largest
     held: tuple[tuple[int, ...], Room] | None = getattr(_local, "room", None)
     if held is not None and all(map(ge, held[0], sizes)):
         return held[1]
@@ -134,10 +134,8 @@ def _room(vocab_size: int, n_documents: int, n_terms: int, n_blocks: int, larges
         sizes = tuple(
             max(2 * old, new) if new > old else old for old, new in zip(held[0], sizes, strict=True)
         )
-    vocab_size, n_words, n_terms, n_blocks, n_batch = sizes
+    n_words, n_terms, n_blocks, n_batch = sizes
     room = Room(
-        flags=np.zeros(vocab_size, np.uint8),
-        query=np.zeros(vocab_size, np.float32),
         seen=np.zeros(n_words, np.uint64),
         bounds=np.empty(n_terms, np.float32),
         chosen=np.empty(n_terms, np.int64),

@@ -97,20 +97,14 @@ class Bm25Searcher:
         Documents without a term of the query are no hits.
         """
         terms = self.terms(query)
-        found = search_each(self._lives, self._vectors(terms), k, allowed)
+        segments, documents, _, scores, path, postings, scored, _ = search_each(
+            self._lives, self._vectors(terms), k, allowed
+        )
 
         def passage(at: int) -> int:
-            return self.passage(terms, int(found.segments[at]), int(found.documents[at]))
+            return self.passage(terms, int(segments[at]), int(documents[at]))
 
-        return LegFound(
-            found.segments,
-            found.documents,
-            found.scores,
-            found.path,
-            found.postings,
-            found.scored,
-            passage,
-        )
+        return LegFound(segments, documents, scores, path, postings, scored, passage)
 
     def search_many(
         self, queries: Sequence[object], k: int, allowed: Allowed = None, threads: int | None = None
@@ -189,7 +183,10 @@ class Bm25Searcher:
     def terms(self, query: object) -> Mapping[str, float]:
         """Return the terms of a query and how often each counts."""
         if isinstance(query, str):
-            return Counter(self._analyzer.query_terms(query))
+            counts: dict[str, float] = {}
+            for term in self._analyzer.query_terms(query):
+                counts[term] = counts.get(term, 0) + 1
+            return counts
         if not isinstance(query, Mapping) or not all(isinstance(term, str) for term in query):
             raise ConfigError(
                 f"BM25 searches for a text or for terms with weights, not {type(query).__name__}"
@@ -221,21 +218,13 @@ class Bm25Searcher:
 
     def _vectors(self, terms: Mapping[str, float]) -> list[SparseVector]:
         """Return the query in the numbers of each part; weights are idf times count."""
+        known, look_up = self._known, self._term
         found = []
         for term, count in terms.items():
-            one = self._term(term)
+            one = known.get(term) or look_up(term)
             if one is not None:
                 found.append((one.numbers, one.idf * count))
-        vectors = []
-        for at in range(len(self._parts)):
-            pairs = sorted((numbers[at], weight) for numbers, weight in found if numbers[at] >= 0)
-            vectors.append(
-                SparseVector(
-                    np.array([pair[0] for pair in pairs], np.uint32),
-                    np.array([pair[1] for pair in pairs], np.float32),
-                )
-            )
-        return vectors
+        return [_in_part(at, found) for at in range(len(self._parts))]
 
     def _term(self, term: str) -> _Term | None:
         """Look a term up in all parts, and remember what was found."""
@@ -297,6 +286,16 @@ class Bm25Searcher:
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.float32]]:
         span = slice(int(part.indptr[document]), int(part.indptr[document + 1]))
         return part.terms[span], part.counts[span]
+
+
+def _in_part(at: int, found: Sequence[tuple[tuple[int, ...], float]]) -> SparseVector:
+    """Return a query of numbers in all parts, with weights, in the numbers of one part."""
+    weights = {numbers[at]: weight for numbers, weight in found}
+    weights.pop(-1, None)
+    numbers = sorted(weights)
+    return SparseVector(
+        np.array(numbers, np.uint32), np.array([weights[one] for one in numbers], np.float32)
+    )
 
 
 def _part(live: LiveSegment) -> Bm25Part:

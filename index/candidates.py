@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import Hits, Lists, Rows, Work
+from .arguments import Hits, Lists, Query, Rows, Work
 from .jit import kernel, prefetch
 from .scoring import AHEAD as ROWS_AHEAD
 from .scoring import fetch_row, score_row
@@ -56,6 +56,8 @@ def least_sum(threshold: np.float32, slop: np.float32, rest: np.float32, unit: n
 def score_candidates(
     rows: Rows,
     window: Window,
+    query: Query,
+    n_terms: int,
     count: int,
     k: int,
     room: int,
@@ -92,7 +94,7 @@ def score_candidates(
             continue
         row = window.first_row + candidates[number]
         document = np.int64(documents[row]) if documents.shape[0] else row
-        score = score_row(rows, row, work.flags, work.query)
+        score = score_row(rows, row, query, n_terms)
         work.counts[SCORED] += 1
         # The second test is for processes that flush denormal numbers to zero.
         if not (score >= threshold and score > 0):

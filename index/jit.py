@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 
 from lsr import numba_cache
 
+from .arguments import COMPARED
+
 _FOLDER = Path(__file__).resolve().parent
 numba_cache.prepare([_FOLDER])
 
@@ -98,6 +100,38 @@ def _prefetch(typing: Any, array: Any, at: Any) -> Any:
 
 #: `prefetch(array, at)` fetches the cache line of `array[at]` without waiting for it.
 prefetch: Any = intrinsic(_prefetch)
+
+
+def _comparing(operator: str) -> Any:
+    """Return what compares `COMPARED` bytes of numbers from `array[at]` on with one number."""
+
+    def typed(typing: Any, array: Any, at: Any, number: Any) -> Any:
+        width = array.dtype.bitwidth
+        count = 8 * COMPARED // width
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            one, index = ir.IntType(width), ir.IntType(32)
+            numbers = ir.VectorType(one, count)
+            place = builder.bitcast(builder.gep(data, [arguments[1]]), numbers.as_pointer())
+            found = builder.load(place, align=width // 8)
+            nothing = ir.Constant(numbers, ir.Undefined)
+            first = builder.insert_element(nothing, builder.trunc(arguments[2], one), index(0))
+            zeros = ir.Constant(ir.VectorType(index, count), [0] * count)
+            same = builder.shuffle_vector(first, nothing, zeros)
+            bits = builder.bitcast(builder.icmp_unsigned(operator, found, same), ir.IntType(count))
+            return builder.zext(bits, ir.IntType(64))
+
+        return types.uint64(array, types.int64, types.int64), generate
+
+    return intrinsic(typed)
+
+
+#: `equal_to(array, at, number)` has a bit for each entry of `COMPARED` bytes from `array[at]` on: 1
+#: where it is that number; `at_least` where it is not below. Arrays of unsigned numbers of 32 bits
+#: and less, which have to be able to hold the number; all those bytes have to be there.
+equal_to: Any = _comparing("==")
+at_least: Any = _comparing(">=")
 
 
 def _first_bit(typing: Any, bits: Any) -> Any:

@@ -24,7 +24,7 @@ from .knobs import Knobs
 from .leg_answer import leg_result, refuse_sparse_options
 from .legs import MAKERS, SPARSE, Allowed, LegSearcher
 from .neighbours import find_like, own_vector, score_documents
-from .planner import Effort, Path, choose
+from .planner import Effort, Path
 from .query import Query, is_sound, to_vectors
 from .search import Found, search, search_many
 from .settings import IndexSettings
@@ -144,15 +144,8 @@ class Reader:
         if chosen != SPARSE:
             refuse_sparse_options(chosen, recall=recall, path=path, knobs=knobs)
             return self._leg_result(view, chosen, [query], k, allowed, started)[0]
-        asked = choose(
-            view.calibration,
-            k,
-            filtered=allowed is not None,
-            exact=exact,
-            recall=recall,
-            path=path,
-            knobs=knobs,
-            blocks=view.has_blocks,
+        asked = view.choose(
+            k, filtered=allowed is not None, exact=exact, recall=recall, path=path, knobs=knobs
         )
         vector = self.vector(query)
         found = search(view.snapshot.segments, vector, k, allowed, asked)
@@ -195,15 +188,8 @@ class Reader:
             refuse_sparse_options(chosen, recall=recall, path=path, knobs=knobs)
             began = time.perf_counter()
             return self._leg_result(view, chosen, queries, k, allowed, began, threads)
-        asked = choose(
-            view.calibration,
-            k,
-            filtered=allowed is not None,
-            exact=exact,
-            recall=recall,
-            path=path,
-            knobs=knobs,
-            blocks=view.has_blocks,
+        asked = view.choose(
+            k, filtered=allowed is not None, exact=exact, recall=recall, path=path, knobs=knobs
         )
         vectors = to_vectors(queries, lambda: self.encoder, threads=threads)
         started = time.perf_counter()
@@ -413,8 +399,7 @@ class Reader:
         """Return the sparse leg as hybrid search takes it."""
 
         def knobs(k: int, filtered: bool) -> Knobs | None:
-            wanted = effort._asdict()
-            return choose(view.calibration, k, filtered=filtered, blocks=view.has_blocks, **wanted)
+            return view.choose(k, filtered=filtered, **effort._asdict())
 
         def vectors(queries: Sequence[Query], threads: int | None) -> list[SparseVector]:
             return to_vectors(queries, lambda: self.encoder, threads=threads)

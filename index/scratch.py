@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lsr.errors import IndexFormatError
 from lsr.sparse import SparseVector
 
-from .arguments import Hits, Lists, Query, Rows, Work, table_of
+from .arguments import COMPARED, Hits, Lists, Query, Rows, Work, table_of
 from .saturation import NONE
 from .searchable import Searchable
 from .windows import BLOCK, MAX_WINDOW_ROWS, MOST_POSTINGS, RECORD, TIERS, Postings, frozen
@@ -59,9 +59,6 @@ class Scratch:
         self.work = Work(
             sums=sums,
             small_sums=sums.view(np.uint8)[: MAX_WINDOW_ROWS + BLOCK],
-            eights=sums.view(np.uint64)[: (MAX_WINDOW_ROWS + BLOCK) // 8],
-            flags=np.zeros(0, np.uint8),
-            query=np.zeros(0, np.float32),
             peaks=np.empty(MAX_WINDOW_ROWS // BLOCK + 1, np.uint16),
             found=np.empty(1024, np.int64),
             bounds=np.empty(256, np.float32),
@@ -75,7 +72,7 @@ class Scratch:
             parts=np.empty(1024, np.uint8),
             counts=np.zeros(3, np.int64),
             touched=np.empty(MOST_POSTINGS + 1, np.int32),
-            touched_sums=np.empty(MOST_POSTINGS + 1, np.uint16),
+            touched_sums=np.empty(MOST_POSTINGS + COMPARED, np.uint16),
         )
 
     def take(self, query: SparseVector) -> int:
@@ -95,20 +92,14 @@ class Scratch:
 
     def known(self, n_terms: int, vocab_size: int) -> int:
         """Return how many of the query's terms are in a vocabulary of that size."""
-        if n_terms and self.query.terms[n_terms - 1] >= vocab_size:
+        if n_terms and self.query.terms.item(n_terms - 1) >= vocab_size:
             return int(np.searchsorted(self.query.terms[:n_terms], vocab_size))
         return n_terms
 
     def make_work(self, segment: Arguments, n_terms: int) -> None:
         """Make work space for so many terms of a segment."""
-        work = self.work
-        if segment.vocab_size > len(work.query):
-            self._replace(
-                flags=np.zeros(segment.vocab_size, np.uint8),
-                query=np.zeros(segment.vocab_size, np.float32),
-            )
         n_lists = n_terms * (len(segment.lists.windows) - 1)
-        if n_lists > len(work.found):
+        if n_lists > len(self.work.found):
             self._replace(found=np.empty(2 * n_lists, np.int64))
 
     def table(self) -> npt.NDArray[np.int64]:
@@ -162,7 +153,7 @@ def arguments_of(segment: Searchable) -> Arguments:
         documents = segment.row_document
         rows = Rows(
             frozen(segment.forward[0], np.int64),
-            frozen(segment.forward[1]),
+            _line(frozen(segment.forward[1])),
             frozen(segment.forward[2], np.float32),
             _NO_DOCUMENTS if documents is None else frozen(documents, np.uint32),
             frozen(segment.id_rank, np.uint32),
@@ -181,6 +172,12 @@ def arguments_of(segment: Searchable) -> Arguments:
             [],
         )
     return found
+
+
+def _line(terms: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return so many terms at least as kernels compare at once."""
+    missing = COMPARED // terms.itemsize - len(terms)
+    return frozen(np.pad(terms, (0, missing))) if missing > 0 else terms
 
 
 def _grown(old: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

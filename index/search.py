@@ -402,8 +402,7 @@ def _score(
     arguments: Arguments, scratch: Scratch, n_terms: int, listed: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
     out = np.empty(len(listed), np.float32)
-    scratch.make_work(arguments, n_terms)
-    _engine.kernels.score_rows(arguments.rows, scratch.query, n_terms, listed, scratch.work, out)
+    _engine.kernels.score_rows(arguments.rows, scratch.query, n_terms, listed, out)
     return out
 
 

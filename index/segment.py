@@ -232,7 +232,7 @@ class Segment:
 
     def ids(self, ordinals: Sequence[int] | npt.NDArray[Any]) -> list[str]:
         """Return the ids of documents, by ordinal."""
-        return self._documents.ids(np.array(ordinals, np.int64))
+        return self._documents.ids(np.asarray(ordinals, np.int64))
 
     def document(self, ordinal: int) -> Document:
         """Return a document with its title, text and metadata, by ordinal."""

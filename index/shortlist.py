@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import Hits, Lists, Masks, Query, Rows, Work
-from .jit import first_bit, kernel, prefetch
+from .arguments import COMPARED, Hits, Lists, Masks, Query, Rows, Work
+from .jit import at_least, first_bit, kernel, prefetch
 from .scoring import AHEAD as ROWS_AHEAD
-from .scoring import fetch_row, product, spread, wipe
+from .scoring import AS_THEY_ARE, fetch_row, product
 from .sums import (
     AHEAD,
     POSTINGS,
@@ -31,9 +31,6 @@ from .sums import (
 from .tables import Table, hits_of, lists_of, masks_of, query_of, rows_of, work_of
 from .topk import finish, keep_best
 from .windows import BLOCK, RECORD, TIER_CODES, TIERS
-
-#: Eight sums are looked at together: a one in each, and all their bits but the highest.
-_ONES, _LOW_BITS = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
 
 #: Accumulators are uint8 and stop at 255. The length of the vector of bounds is so many units;
 #: fewer, if else all that is read of the terms would add up to more than MOST: the best rows have
@@ -145,13 +142,6 @@ def _reached_by(peaks: npt.NDArray[np.uint16], n_blocks: int, wanted: int, work:
 
 
 @kernel
-def _above(sums: Any, floor: Any) -> Any:
-    """Return eight sums with the highest bit of each kept for those above the floor, else 0."""
-    low = (sums & _LOW_BITS) + _ONES * np.uint64((255 - floor) & 127)
-    return (low & sums if floor >= 128 else low | sums) & ~_LOW_BITS
-
-
-@kernel
 def _collect(
     n_blocks: int, first_row: int, wanted: int, floor: Any, above: Any, size: int, work: Work
 ) -> Any:
@@ -164,10 +154,12 @@ def _collect(
     for block in range(n_blocks):
         if work.peaks[np.uint64(block)] <= floor:
             continue
-        for eight in range(block * (BLOCK // 8), (block + 1) * (BLOCK // 8)):
-            bits = _above(work.eights[np.uint64(eight)], floor)
+        for start in range(block * BLOCK, (block + 1) * BLOCK, COMPARED):
+            if floor == 255:
+                break
+            bits = at_least(sums, start, floor + 1)
             while bits:
-                at = np.int64(8 * eight) + np.int64(first_bit(bits) >> np.uint64(3))
+                at = start + np.int64(first_bit(bits))
                 bits &= bits - np.uint64(1)
                 value = np.int64(sums[np.uint64(at)])
                 if value <= floor or (value == floor + 1 and above >= wanted):
@@ -261,7 +253,6 @@ def _score(
     """Score the first `count` listed rows, which ascend; return how many hits there are."""
     work.counts[SCORED] += count
     listed, documents, indptr = work.listed, rows.documents, rows.indptr
-    spread(query.terms, query.weights, n_terms, work.flags, work.query)
     size, last = 0, np.int64(-1)
     for number in range(count):
         prefetch(indptr, listed[number])
@@ -272,7 +263,7 @@ def _score(
             fetch_row(indptr, rows.terms, rows.weights, listed[number + ROWS_AHEAD])
         row = listed[number]
         start, stop = indptr[row], indptr[row + 1]
-        score = product(rows.terms[start:stop], rows.weights[start:stop], work.flags, work.query)
+        score = product(rows.terms, rows.weights, start, stop, AS_THEY_ARE, query, n_terms)
         # The second test is for processes that flush denormal numbers to zero.
         if not (score >= threshold and score > 0):
             continue
@@ -290,7 +281,6 @@ def _score(
         hits.rows[size] = row
         size += 1
         last = document if documents.shape[0] else np.int64(-1)
-    wipe(query.terms, n_terms, work.flags, work.query)
     return finish(hits.scores, hits.ranks, hits.rows, size, k)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import Hits, Lists, Masks, Rows, Work
+from .arguments import COMPARED, Hits, Lists, Masks, Query, Rows, Work
 from .candidates import Window, add_lists, least_sum, reached_by, score_candidates
-from .jit import kernel
+from .jit import at_least, first_bit, kernel
 from .sums import UNITS, length_of
 from .topk import keep_best
 from .windows import MOST_POSTINGS, RECORD, TIERS
@@ -49,6 +49,8 @@ def _take(lists: Lists, masks: Masks, window: Window, n_terms: int, found: Any, 
             work.touched[np.uint64(size)] = row
             work.touched_sums[np.uint64(size)] = value
             size += np.int64(value > 0)
+    # Sums are looked at some at a time.
+    work.touched_sums[size : size + COMPARED // 2] = 0
     if masks.deleted.shape[0] or masks.allowed.shape[0]:
         for at in range(size):
             document = window.first_row + work.touched[at]
@@ -62,6 +64,8 @@ def _take(lists: Lists, masks: Masks, window: Window, n_terms: int, found: Any, 
 def _score_from(
     rows: Rows,
     window: Window,
+    query: Query,
+    n_terms: int,
     count: int,
     k: int,
     room: int,
@@ -74,20 +78,24 @@ def _score_from(
 ) -> Any:
     """Score the listed rows with a sum of at least `lowest`, and take their sums away."""
     rest_units = slop * np.float32(UNITS) + np.float32(2)
-    at, most = np.int64(0), work.candidates.shape[0]
-    while at < count:
+    part = COMPARED // 2
+    start, most = np.int64(0), work.candidates.shape[0] - part
+    while start < count and lowest <= UNITS:
         taken: Any = np.int64(0)
-        while at < count and taken < most:
-            value = work.touched_sums[np.uint64(at)]
-            if np.int64(value) >= lowest:
-                work.candidates[np.uint64(taken)] = work.touched[np.uint64(at)]
-                work.candidate_sums[np.uint64(taken)] = value
-                work.touched_sums[np.uint64(at)] = 0
+        while start < count and taken <= most:
+            bits = at_least(work.touched_sums, start, lowest)
+            while bits:
+                at = np.uint64(start) + first_bit(bits)
+                bits &= bits - np.uint64(1)
+                work.candidates[np.uint64(taken)] = work.touched[at]
+                work.candidate_sums[np.uint64(taken)] = work.touched_sums[at]
+                work.touched_sums[at] = 0
                 taken += 1
-            at += 1
+            start += part
         size, threshold, _ = score_candidates(
-            rows, window, taken, k, room, lowest, rest_units, -1, size, threshold, work, hits
-        )
+            rows, window, query, n_terms, taken, k, room, lowest, rest_units,
+            -1, size, threshold, work, hits,
+        )  # fmt: skip
         lowest = max(lowest, least_sum(threshold, slop, np.float32(0), window.unit))
     return size, threshold
 
@@ -98,6 +106,7 @@ def search_touched(
     rows: Rows,
     masks: Masks,
     window: Window,
+    query: Query,
     n_terms: int,
     k: int,
     room: int,
@@ -117,12 +126,12 @@ def search_touched(
         work.cuts[at] = TIERS if found[at] >= 0 else 0
     add_lists(lists, window, n_terms, found, work)
     count = _take(lists, masks, window, n_terms, found, work)
-    wanted = k + k // 4 + 4
+    wanted = k + k // 12 + 2
     if not threshold > tiny and size == 0 and count > wanted:
         # Those with the largest sums first: what they score, the others have to reach.
         first = reached_by(work.touched_sums, count, wanted)
         size, threshold = _score_from(
-            rows, window, count, k, room, first, slop, size, threshold, work, hits
+            rows, window, query, n_terms, count, k, room, first, slop, size, threshold, work, hits
         )
         if size > k:
             keep_best(hits.scores, hits.ranks, hits.rows, size, k)
@@ -133,4 +142,6 @@ def search_touched(
                 worst = min(worst, hits.scores[at])
             threshold = max(threshold, worst)
     lowest = least_sum(threshold, slop, np.float32(0), window.unit)
-    return _score_from(rows, window, count, k, room, lowest, slop, size, threshold, work, hits)
+    return _score_from(
+        rows, window, query, n_terms, count, k, room, lowest, slop, size, threshold, work, hits
+    )

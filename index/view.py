@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from lsr.types import Document
 
 from .calibration import SETTING, Calibration, have_blocks
 from .legs import Leg, LegSearcher, leg_settings
+from .planner import choose
 from .store import LiveSegment, Snapshot
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class View:
         stored = snapshot.manifest.settings.get(SETTING)
         self.calibration = None if stored is None else Calibration.from_json(stored)
         self.has_blocks = have_blocks(snapshot.segments)
+        # What was chosen is remembered: most searches ask for the same as the one before.
+        self.choose = lru_cache(partial(choose, self.calibration, blocks=self.has_blocks))
         self.legs = tuple(leg_settings(snapshot.manifest.settings))
         self._searchers: dict[str, LegSearcher] = {}
         self._guard = Lock()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +16,9 @@ from lsr.stop_words import stop_words
 
 #: Longer words are cut: what is longer is no word but data.
 LONGEST = 255
+
+#: Words of queries that are remembered with their terms.
+_MOST_WORDS = 1 << 16
 
 #: ISO 639-1 codes of the languages that there is a stemmer for.
 CODES = {
@@ -72,6 +74,20 @@ class _Words(dict[str, int]):
         return found
 
 
+class _Remembered(dict[str, str]):
+    """Word -> what a function makes of it; forgets all when there are too many."""
+
+    def __init__(self, made: Callable[[str], str]) -> None:
+        super().__init__()
+        self._made = made
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= _MOST_WORDS:
+            self.clear()
+        found = self[word] = self._made(word)
+        return found
+
+
 class Analyzer(Protocol):
     """Makes terms of text, for documents and for queries."""
 
@@ -118,7 +134,7 @@ class WordAnalyzer:
         self._stem = None if language is None else _stemmer(language).stemWord
         self._stops = stop_words(language or "")
         # The words of queries come again and again; those of documents a numbering remembers.
-        self._term_of = lru_cache(maxsize=1 << 16)(self._term)
+        self._term_of = _Remembered(self._term).__getitem__
 
     @property
     def name(self) -> str:
@@ -173,7 +189,7 @@ class WordAnalyzer:
         return self._terms(words, [term for units in others for term in _pairs(units) or units])
 
     def _terms(self, words: list[str], others: list[str]) -> list[str]:
-        terms = [term for term in map(self._term_of, words) if term]
+        terms = list(filter(None, map(self._term_of, words)))
         if not terms and not others:
             terms = [term for term in map(_plain, words) if term]
         return terms + others

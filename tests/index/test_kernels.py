@@ -108,6 +108,24 @@ def test_scores_equal_those_of_numpy_to_the_bit(vocab_size: int) -> None:
         assert np.array_equal(found.scores, expected[found.rows])
 
 
+@pytest.mark.parametrize("vocab_size", [300, 70_000])
+@pytest.mark.parametrize("longest", [2, 20, 290])
+def test_rows_of_any_length_score_as_in_numpy(vocab_size: int, longest: int) -> None:
+    rng = np.random.default_rng(longest)
+
+    def row(length: int) -> dict[int, float]:
+        terms = rng.choice(300, length, replace=False).tolist()
+        return {term: float(rng.random()) + 0.1 for term in terms}
+
+    for n_rows in (1, 2, 60):
+        rows = [row(int(rng.integers(1, longest + 1))) for _ in range(n_rows)]
+        segment = MemorySegment.build(SparseVectors.from_dicts(rows, vocab_size=vocab_size))
+        for length in (1, 7, 64, 65, 300):
+            query = SparseVectors.from_dicts([row(length)], vocab_size=vocab_size)[0]
+            expected = exact_scores(*segment.forward, query)
+            assert score_rows(segment, query, np.arange(n_rows)).tolist() == expected.tolist()
+
+
 def test_mapped_own_and_frozen_arrays_share_one_compiled_variant(tmp_path: Path) -> None:
     warmup()
     before = len(kernels.accumulate.signatures), len(kernels.score_rows.signatures)
