@@ -33,9 +33,9 @@ class BuildSettings:
     `batch` records are read and encoded at a time, and a checkpoint is written every
     `checkpoint` records. `memory` bounds what the process holds, in bytes; None sets no bound
     below what one full window of 262,144 rows takes. The models of a sparse leg and the libraries
-    count as 600 MB, that of a dense leg by its weights and batches. Not counted is what the lists
-    of a dense leg of 50,000 rows and more take when they are made at the end: some `dim / 2` bytes
-    for each row, beside a sample of 65,536 vectors.
+    count as 600 MB, that of a dense leg by its weights and batches while documents are
+    written. Not counted is what the lists of a dense leg of 50,000 rows and more take when they are
+    made: some `dim / 2` bytes for each row, beside a sample of 65,536 vectors or more.
     """
 
     action: Action = "add"
@@ -69,9 +69,12 @@ class BuildSettings:
         """Return about what a build holds at least, in bytes."""
         return _BASE_MEMORY + dense + _LEAST_WINDOW_POSTINGS * _POSTING_MEMORY
 
-    def free_memory(self, dense: int = 0) -> int | None:
-        """Return the bytes that are left for searching the finished index; None for no bound."""
-        return None if self.memory is None else max(0, self.memory - _BASE_MEMORY - dense)
+    def free_memory(self) -> int | None:
+        """Return the bytes that are left for searching the finished index; None for no bound.
+
+        A dense model is not counted here: what is searched are mapped files, which give way to it.
+        """
+        return None if self.memory is None else max(0, self.memory - _BASE_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +155,13 @@ def build(
         note(replace(told, seconds=time.perf_counter() - started, calibrated=share))
 
     transaction.block_writer = BlockWriter(
-        threads=settings.threads, memory=settings.free_memory(dense), progress=blocked
+        threads=settings.threads, memory=settings.free_memory(), progress=blocked
     )
     try:
         begun = _begin(transaction, sources, settings)
         done = _write_all(index, transaction, sources, settings, begun, rejects, note, started)
         transaction.merge("all" if index.generation == 0 else "auto")
-        calibrated = keep_calibrated(transaction, settings.free_memory(dense), calibrating)
+        calibrated = keep_calibrated(transaction, settings.free_memory(), calibrating)
     except BaseException:
         index.abandon()
         raise

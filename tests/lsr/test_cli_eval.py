@@ -119,3 +119,19 @@ def test_a_dataset_that_fails_ends_in_1_after_the_others(cli: Cli, corpus: Path)
 def test_options_that_belong_to_one_dataset(cli: Cli, corpus: Path) -> None:
     done = cli("eval", corpus, corpus, "--queries", "queries.jsonl")
     assert done.code == 2 and "belong to one dataset" in done.err
+
+
+def test_a_dataset_in_words_of_its_own(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    options = ("--legs", "bm25", "-m", "RR@10", "--out", "report")
+    done = cli("eval", corpus, *options, "--analyzer", "german", "--analyzer", "animals=standard")
+    assert done.code == 0, done.err
+    found = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert found["provenance"]["settings"]["analyzers"] == {
+        "*": {"name": "german"},
+        "animals": {"name": "standard"},
+    }
+    [built] = (tmp_path / "report" / "work" / "indexes").iterdir()
+    assert "-no-model-standard-" in built.name
+    for wrong, says in (("birds=de", "the datasets are animals"), ("elvish", "no analyzer")):
+        refused = cli("eval", corpus, *options, "--analyzer", wrong)
+        assert refused.code == 2 and says in refused.err and "Traceback" not in refused.err
