@@ -19,8 +19,8 @@ class Expander:
 
     >>> from lsr.encoder import load_encoder
     >>> encoder = load_encoder()
-    >>> Expander(encoder, encoder.document_tokenizer).added(["where cats sleep"], most=3)
-    [['cat', 'sleeping', 'slept']]
+    >>> Expander(encoder, encoder.document_tokenizer).added(["where cats sleep"], most=2)
+    [['cat', 'sleeping']]
     """
 
     def __init__(
