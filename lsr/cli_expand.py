@@ -40,7 +40,7 @@ def expand(
     rejects: RejectsFile = None,
     json: Json = False,
 ) -> None:
-    """Add to each document the words that an encoder expects beside its own.
+    """Add the words to documents that an encoder expects.
 
     Writes the corpus with a field `added_terms`, which models of kind expmlp (recipes deepimpact
     and tildev2) weigh together with the text, in training and in an index.

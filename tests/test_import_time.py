@@ -66,8 +66,14 @@ def test_settings_without_a_file_or_variables_load_no_pydantic() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "times"), reason="needs os.times")
 def test_help_takes_a_fifth_of_a_second() -> None:
-    """Measured in CPU time and against an empty Python, for the machine may be busy."""
-    assert cpu_seconds("-m", "lsr", "--help") - cpu_seconds("-c", "pass") < HELP_SECONDS
+    """Measured in CPU time and against an empty Python, for the machine may be busy.
+
+    Where it is so busy that CPU time says little, against the import of typer: it takes 3 times
+    as long, and would take 10 times as long with numpy and pyarrow.
+    """
+    empty = cpu_seconds("-c", "pass")
+    slow = 5 * (cpu_seconds("-c", "import typer.main") - empty)
+    assert cpu_seconds("-m", "lsr", "--help") - empty < max(HELP_SECONDS, slow)
 
 
 def test_measuring_a_run_loads_no_torch_and_draws_nothing(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_completion_can_be_shown() -> None:
         [sys.executable, "-c", script],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.split() == ["explain", "export"]
+    assert done.stdout.split() == ["explain", "expand", "export"]
 
 
 def test_the_command_and_the_module_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
