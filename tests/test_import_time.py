@@ -69,7 +69,7 @@ def test_help_takes_a_fifth_of_a_second() -> None:
     """Measured in CPU time and against an empty Python, for the machine may be busy.
 
     Where it is so busy that CPU time says little, against the import of typer: it takes 3 times
-    as long, and would take 10 times as long with numpy and pyarrow.
+    as long, and with numpy and pyarrow 6 times.
     """
     empty = cpu_seconds("-c", "pass")
     slow = 5 * (cpu_seconds("-c", "import typer.main") - empty)
