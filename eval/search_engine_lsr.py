@@ -17,7 +17,7 @@ from .search_engines import Build, Setting
 from .search_sets import Csr
 
 _BATCH = 8192
-_TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
+_TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995)
 #: The expert knobs of each path, swept when all paths are asked for.
 _SWEEPS: Mapping[str, Mapping[str, Sequence[float]]] = {
     "exact": {},

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SETTING = "calibration"
 
 #: Shares of the true k best that a search can be asked to find, on average.
-TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99)
+TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995)
 
 #: What is looked for when nothing is asked.
 DEFAULT_RECALL = 0.99
