@@ -68,11 +68,11 @@ def test_settings_without_a_file_or_variables_load_no_pydantic() -> None:
 def test_help_takes_a_fifth_of_a_second() -> None:
     """Measured in CPU time and against an empty Python, for the machine may be busy.
 
-    Where it is so busy that CPU time says little, against the import of typer: it takes 3 times
-    as long, and with numpy and pyarrow 6 times.
+    Where it is so slow that CPU time says little, against the import of typer: it takes 3 to 6
+    times as long. What must not be imported at all is told by name above.
     """
     empty = cpu_seconds("-c", "pass")
-    slow = 5 * (cpu_seconds("-c", "import typer.main") - empty)
+    slow = 8 * (cpu_seconds("-c", "import typer.main") - empty)
     assert cpu_seconds("-m", "lsr", "--help") - empty < max(HELP_SECONDS, slow)
 
 
