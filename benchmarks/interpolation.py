@@ -15,7 +15,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from lsr.eval.indexes import ready_index
 from lsr.eval.measures import measure_run
 from lsr.eval.settings import EvalSettings, checked_settings
 from lsr.eval.statistics import randomisation_test
-from lsr.index.feedback import WHEN, DenseMethod, Feedback
+from lsr.index.feedback import WHEN, Feedback
 from lsr.index.fusion import Fusion
 from lsr.index.index import Index
 from lsr.output import Output
@@ -38,7 +38,6 @@ WAYS = {
     "on dense, average": {"legs": ("dense",), "dense": "average"},
     "on every leg, Rocchio": {},
 }
-assert {way.get("dense", "rocchio") for way in WAYS.values()} == set(get_args(DenseMethod))
 
 Values = Mapping[str, float]
 

@@ -235,11 +235,11 @@ def merge(
     index = Index.open(directory, verify=settings.verify)
     before = index.info()
     try:
-        with output.progress("percent of segments", 100) as bar:
+        with output.progress("percent", 100) as bar:
 
             def show(step: str, share: float) -> None:
-                bar.done = 100
-                bar.describe(f"{share:.0%} of {step}")
+                bar.update(int(100 * share))
+                bar.describe(step)
 
             index.merge(blocks=blocks, progress=show)
     finally:

@@ -49,6 +49,7 @@ def expand(
     settings = current.settings(model=model, threads=threads, on_error=on_error)
     if out.suffix != ".jsonl":
         raise ConfigError(f"{out}: the name of a .jsonl file is expected")
+    from lsr.analysis import CODES
     from lsr.cli_estimate import estimate_documents
     from lsr.corpus import read_documents
     from lsr.encoder import load_encoder
@@ -57,10 +58,11 @@ def expand(
     from lsr.stop_words import stop_words as words_of
 
     encoder = load_encoder(settings.model, threads=settings.threads)
-    left_out = words_of(stop_words) if stop_words else frozenset[str]()
+    language = (stop_words or "").lower()
+    left_out = words_of(CODES.get(language, language))
     if stop_words and not left_out:
         raise ConfigError(f"there is no list of stop words for {stop_words!r}")
-    expander = Expander(encoder, encoder.document_tokenizer, leave_out=left_out)
+    expander = Expander(encoder, leave_out=left_out)
     partial = out.with_name(f"{out.name}.partial")
     about = {"source": source, "model": encoder.fingerprint, "terms": terms, "stop": stop_words}
     done = _taken_over(partial, about, resume)

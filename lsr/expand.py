@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lsr.encoder import Encoder
-from lsr.tokens import TextTokenizer
+from lsr.encoder import ModelEncoder
 
 
 class Expander:
@@ -18,17 +17,14 @@ class Expander:
     the text has. (arXiv:2108.08513, 4.2)
 
     >>> from lsr.encoder import load_encoder
-    >>> encoder = load_encoder()
-    >>> Expander(encoder, encoder.document_tokenizer).added(["where cats sleep"], most=2)
+    >>> Expander(load_encoder()).added(["where cats sleep"], most=2)
     [['cat', 'sleeping']]
     """
 
-    def __init__(
-        self, encoder: Encoder, tokenizer: TextTokenizer, *, leave_out: Collection[str] = ()
-    ) -> None:
+    def __init__(self, encoder: ModelEncoder, *, leave_out: Collection[str] = ()) -> None:
         self._encoder = encoder
-        self._tokenizer = tokenizer
-        self._words = tokenizer.whole_words()
+        self._tokenizer = encoder.document_tokenizer
+        self._words = self._tokenizer.whole_words()
         left_out = set(leave_out)
         self._is_added = np.array([
             any(map(str.isalnum, word)) and word not in left_out for word in self._words

@@ -131,7 +131,7 @@ def test_a_corpus_is_expanded_by_words_that_its_texts_lack(
         assert {**old, "title": old.get("title", "")}.items() <= new.items()
         assert len(set(new["added_terms"])) == 3
         assert not set(new["added_terms"]) & set(f"{old['text']}".lower().split())
-    again = cli("expand", "x.jsonl", "--out", "y.jsonl", "--terms", 2, "--stop-words", "english")
+    again = cli("expand", "x.jsonl", "--out", "y.jsonl", "--terms", 2, "--stop-words", "en")
     assert again.code == 0
     for new, more in zip(after, read(tmp_path / "y.jsonl"), strict=True):
         assert more["added_terms"][:3] == new["added_terms"] and len(more["added_terms"]) == 5
