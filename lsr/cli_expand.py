@@ -103,7 +103,7 @@ def _about_file(partial: Path) -> Path:
 def _taken_over(partial: Path, about: dict[str, Any], resume: bool) -> int:
     """Return how many documents the partial file holds; a line that is not whole is cut off."""
     notes = _about_file(partial)
-    if not partial.exists():
+    if not partial.exists() or not partial.stat().st_size:  # nothing was finished
         partial.parent.mkdir(parents=True, exist_ok=True)
         notes.write_text(jsonlib.dumps(about), encoding="utf-8")
         return 0

@@ -146,6 +146,10 @@ def test_an_expansion_goes_on_after_the_last_whole_line(
     assert cli(*command).code == 0
     whole = (tmp_path / "x.jsonl").read_bytes()
     cli(*command, "--model", tmp_path / "none")  # fails before anything is written
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    for _ in range(2):  # what finished nothing has nothing to resume
+        bad = cli("expand", "bad.jsonl", "--out", "b.jsonl")
+        assert bad.code == 4 and "bad.jsonl:1" in bad.err
     first = whole.splitlines(keepends=True)[0]
     from lsr.encoder import load_encoder
 
