@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .arguments import COMPARED, Hits, Lists, Masks, Query, Rows, Work
 from .candidates import Window, add_lists, least_sum, reached_by, score_candidates
-from .jit import at_least, first_bit, kernel
+from .jit import at_least, first_bit, inner, kernel
 from .sums import (
     UNITS,
     find_lists,
@@ -39,7 +39,7 @@ TOO_MUCH = np.float32(1.25)
 TINY = np.float32(1.4e-45)
 
 
-@kernel
+@inner
 def _bounds(
     lists: Lists, query: Query, n_terms: int, slack: np.float32, found: Any, work: Work
 ) -> Any:
@@ -53,7 +53,7 @@ def _bounds(
     return total
 
 
-@kernel
+@inner
 def _unit_of(top: np.float32, n_terms: int) -> Any:
     """Return the score that one unit of a window's sums stands for.
 
@@ -62,7 +62,7 @@ def _unit_of(top: np.float32, n_terms: int) -> Any:
     return top / np.float32(UNITS - 3 * n_terms - 8)
 
 
-@kernel
+@inner
 def _cut(lists: Lists, n_terms: int, price: np.float32, found: Any, work: Work) -> Any:
     """Leave out tiers with more than `price` postings per unit of score; return what they bound."""
     rest = np.float32(0)
@@ -86,7 +86,7 @@ def _cut(lists: Lists, n_terms: int, price: np.float32, found: Any, work: Work) 
     return rest / np.float32(255)
 
 
-@kernel
+@inner
 def _plan(
     lists: Lists, n_terms: int, most: np.float32, price: np.float32, found: Any, work: Work
 ) -> Any:
@@ -117,7 +117,7 @@ def _plan(
     return rest, price
 
 
-@kernel
+@inner
 def _read(
     lists: Lists, rows: Rows, masks: Masks, window: Window, n_terms: int, found: Any, work: Work
 ) -> None:
@@ -128,7 +128,7 @@ def _read(
     find_peaks(work.sums, (window.n_rows + BLOCK - 1) // BLOCK, work.peaks)
 
 
-@kernel
+@inner
 def _collect(n_blocks: int, lowest: Any, block: int, work: Work) -> Any:
     """List the rows with a sum of at least `lowest`, from a block on: (how many, next block).
 
@@ -149,7 +149,7 @@ def _collect(n_blocks: int, lowest: Any, block: int, work: Work) -> Any:
     return size, block
 
 
-@kernel
+@inner
 def _look(
     rows: Rows,
     window: Window,
@@ -189,7 +189,7 @@ def _look(
     return k, worst
 
 
-@kernel
+@inner
 def _search(
     lists: Lists,
     rows: Rows,

@@ -25,6 +25,7 @@ class Lists(NamedTuple):
 class Rows(NamedTuple):
     """A segment's rows: the forward index as CSR, and the documents that rows belong to.
 
+    Of `weights` and `halves`, the bits of float16, one has the weights and the other is (0,).
     `documents` uint32 (n_rows,), or (0,) when each row is a document; `id_rank` uint32 (n_docs,)
     orders documents by id. `lengths` and `constants` are those of `saturation.Saturation`;
     lengths is (0,) where weights count as they are.
@@ -33,6 +34,7 @@ class Rows(NamedTuple):
     indptr: npt.NDArray[np.int64]
     terms: npt.NDArray[Any]
     weights: npt.NDArray[np.float32]
+    halves: npt.NDArray[np.uint16]
     documents: npt.NDArray[np.uint32]
     id_rank: npt.NDArray[np.uint32]
     lengths: npt.NDArray[np.float32]

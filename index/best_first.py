@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .arguments import Query
 from .blocks import Blocks
-from .jit import kernel, prefetch
+from .jit import inner, kernel, prefetch
 from .scoring import AHEAD, AS_THEY_ARE, fetch_row, product
 from .topk import better, finish
 
@@ -40,6 +40,7 @@ class Rows(NamedTuple):
     indptr: npt.NDArray[np.int64]
     terms: npt.NDArray[Any]
     weights: npt.NDArray[np.float32]
+    halves: npt.NDArray[np.uint16]
     documents: npt.NDArray[np.uint32]
     document_rows: npt.NDArray[np.int64]
     id_rank: npt.NDArray[np.uint32]
@@ -63,7 +64,7 @@ class Room(NamedTuple):
     batch: npt.NDArray[np.int64]
 
 
-@kernel
+@inner
 def _choose(
     lists: Blocks,
     query_terms: npt.NDArray[np.int64],
@@ -97,7 +98,7 @@ def _choose(
     return most
 
 
-@kernel
+@inner
 def _estimate(
     lists: Blocks,
     query_terms: npt.NDArray[np.int64],
@@ -127,7 +128,7 @@ def _estimate(
     return size
 
 
-@kernel
+@inner
 def _add_summaries(
     lists: Blocks,
     part: int,
@@ -163,7 +164,7 @@ def _add_summaries(
     return added
 
 
-@kernel
+@inner
 def _order(room: Room, size: int) -> None:
     """Order places of estimates by level, highest first; in a level they stay in order."""
     estimates, levels = room.estimates, room.levels
@@ -185,19 +186,19 @@ def _order(room: Room, size: int) -> None:
         levels[mine] += 1
 
 
-@kernel
+@inner
 def _document_of(index: Rows, row: int) -> Any:
     return np.int64(index.documents[row]) if index.documents.shape[0] else np.int64(row)
 
 
-@kernel
+@inner
 def _rows_of(index: Rows, document: int) -> tuple[int, int]:
     if index.document_rows.shape[0]:
         return index.document_rows[document], index.document_rows[document + 1]
     return document, document + 1
 
 
-@kernel
+@inner
 def _unseen(
     found: npt.NDArray[np.uint32],
     index: Rows,
@@ -223,20 +224,19 @@ def _unseen(
     return size
 
 
-@kernel
+@inner
 def _best_row(index: Rows, document: int, query: Query, n_terms: int) -> Any:
     """Return the best of the rows of a document, the first of equals, and its score."""
     first, last = _rows_of(index, document)
     best, most = first, np.float32(-1)
     for row in range(first, last):
-        start, stop = index.indptr[row], index.indptr[row + 1]
-        score = product(index.terms, index.weights, start, stop, AS_THEY_ARE, query, n_terms)
+        score = product(index, row, AS_THEY_ARE, query, n_terms)
         if score > most:
             best, most = row, score
     return best, most
 
 
-@kernel
+@inner
 def _put(
     scores: npt.NDArray[np.float32],
     ranks: npt.NDArray[np.uint32],
@@ -332,7 +332,7 @@ def best_first(
         for at in range(n_batch + AHEAD):
             if at < n_batch:
                 first, _ = _rows_of(index, room.batch[at])
-                fetch_row(index.indptr, index.terms, index.weights, first)
+                fetch_row(index, first)
             if at < AHEAD:
                 continue
             document = room.batch[at - AHEAD]

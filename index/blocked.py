@@ -87,6 +87,7 @@ def _prepare(segment: Searchable) -> _Prepared:
             whole.indptr,
             whole.terms,
             whole.weights,
+            whole.halves,
             whole.documents,
             _NO_ROWS if document_rows is None else frozen(document_rows, np.int64),
             whole.id_rank,

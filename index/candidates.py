@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import Hits, Lists, Query, Rows, Work
-from .jit import kernel, prefetch
+from .jit import inner, prefetch
 from .scoring import AHEAD as ROWS_AHEAD
 from .scoring import fetch_row, score_row
 from .sums import AHEAD, POSTINGS, SCORED, UNITS, fetch_list
@@ -28,7 +28,7 @@ class Window(NamedTuple):
     unit: Any
 
 
-@kernel
+@inner
 def reached_by(values: npt.NDArray[np.uint16], size: int, count: int) -> Any:
     """Return a sum, at least 1, that `count` of the values reach, if that many are above 0."""
     low, high = np.int64(1), np.int64(UNITS + 1)
@@ -45,14 +45,14 @@ def reached_by(values: npt.NDArray[np.uint16], size: int, count: int) -> Any:
     return low
 
 
-@kernel
+@inner
 def least_sum(threshold: np.float32, slop: np.float32, rest: np.float32, unit: np.float32) -> Any:
     """Return the least sum that a row must have to be worth scoring."""
     least = (threshold * (np.float32(1) - slop) - rest) / unit - np.float32(1)
     return np.int64(least) if least > 1 else np.int64(1)
 
 
-@kernel
+@inner
 def score_candidates(
     rows: Rows,
     window: Window,
@@ -85,11 +85,10 @@ def score_candidates(
         if counted:
             prefetch(rows.lengths, window.first_row + candidates[number])
     for number in range(min(count, ahead)):
-        fetch_row(indptr, rows.terms, rows.weights, window.first_row + candidates[number])
+        fetch_row(rows, window.first_row + candidates[number])
     for number in range(count):
         if number + ahead < count:
-            later = window.first_row + candidates[number + ahead]
-            fetch_row(indptr, rows.terms, rows.weights, later)
+            fetch_row(rows, window.first_row + candidates[number + ahead])
         if np.int64(work.candidate_sums[number]) < lowest:
             continue
         row = window.first_row + candidates[number]
@@ -119,7 +118,7 @@ def score_candidates(
     return size, threshold, last
 
 
-@kernel
+@inner
 def _add(sums: npt.NDArray[np.uint16], entries: npt.NDArray[np.uint32], weight: np.uint32) -> None:
     """Add entries to the sums of their rows, rounded up; `weight` is in 1/256 of a unit."""
     for at in range(entries.shape[0]):
@@ -128,7 +127,7 @@ def _add(sums: npt.NDArray[np.uint16], entries: npt.NDArray[np.uint32], weight: 
         sums[np.uint64(entry >> np.uint32(8))] += np.uint16(part)
 
 
-@kernel
+@inner
 def add_lists(lists: Lists, window: Window, n_terms: int, found: Any, work: Work) -> None:
     """Add each list of a window from entry `done` to the end of its cut."""
     for at in range(-AHEAD, n_terms):

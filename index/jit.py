@@ -50,7 +50,27 @@ def kernel(function: Kernel) -> Kernel:
 
     No fastmath: scores must come out bit for bit as numpy's float32 sums in the same order.
     """
-    compiler = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+    return _compiled(function)
+
+
+def inner(function: Kernel) -> Kernel:
+    """Compile a function as `kernel` does that only kernels call and that makes no arrays.
+
+    What it is given is not counted as in use, which takes two calls for each array.
+    """
+    return _compiled(function, _nrt=False)
+
+
+def inlined(function: Kernel) -> Kernel:
+    """Compile a function as `inner` does, into each kernel that calls it.
+
+    For what is done for each row: a call hands over seven numbers for each array.
+    """
+    return _compiled(function, _nrt=False, forceinline=True)
+
+
+def _compiled(function: Kernel, **options: Any) -> Kernel:
+    compiler = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy", **options)
     compiled = compiler(function)
     _renew_with_all_sources(compiled)
     return cast(Kernel, compiled)
@@ -102,36 +122,62 @@ def _prefetch(typing: Any, array: Any, at: Any) -> Any:
 prefetch: Any = intrinsic(_prefetch)
 
 
+def _numbers_at(context: Any, builder: Any, array: Any, value: Any, at: Any, ahead: int) -> Any:
+    """Return `COMPARED` bytes of an array, from `array[at + ahead]` on, as one vector of numbers."""
+    one = ir.IntType(array.dtype.bitwidth)
+    data = context.make_array(array)(context, builder, value).data
+    place = builder.gep(builder.gep(data, [at]), [ir.IntType(64)(ahead)])
+    numbers = ir.VectorType(one, 8 * COMPARED // one.width)
+    return builder.load(builder.bitcast(place, numbers.as_pointer()), align=one.width // 8)
+
+
+def _bits_of(builder: Any, operator: str, numbers: Any, number: Any) -> Any:
+    """Return a bit for each number of a vector: how it compares with one number of 64 bits."""
+    kind, index = numbers.type, ir.IntType(32)
+    nothing = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(nothing, builder.trunc(number, kind.element), index(0))
+    zeros = ir.Constant(ir.VectorType(index, kind.count), [0] * kind.count)
+    same = builder.shuffle_vector(first, nothing, zeros)
+    compared = builder.icmp_unsigned(operator, numbers, same)
+    return builder.zext(builder.bitcast(compared, ir.IntType(kind.count)), ir.IntType(64))
+
+
 def _comparing(operator: str) -> Any:
     """Return what compares `COMPARED` bytes of numbers from `array[at]` on with one number."""
 
     def typed(typing: Any, array: Any, at: Any, number: Any) -> Any:
-        width = array.dtype.bitwidth
-        count = 8 * COMPARED // width
-
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-            one, index = ir.IntType(width), ir.IntType(32)
-            numbers = ir.VectorType(one, count)
-            place = builder.bitcast(builder.gep(data, [arguments[1]]), numbers.as_pointer())
-            found = builder.load(place, align=width // 8)
-            nothing = ir.Constant(numbers, ir.Undefined)
-            first = builder.insert_element(nothing, builder.trunc(arguments[2], one), index(0))
-            zeros = ir.Constant(ir.VectorType(index, count), [0] * count)
-            same = builder.shuffle_vector(first, nothing, zeros)
-            bits = builder.bitcast(builder.icmp_unsigned(operator, found, same), ir.IntType(count))
-            return builder.zext(bits, ir.IntType(64))
+            numbers = _numbers_at(context, builder, array, *arguments[:2], 0)
+            return _bits_of(builder, operator, numbers, arguments[2])
 
         return types.uint64(array, types.int64, types.int64), generate
 
     return intrinsic(typed)
 
 
+def _reaching(typing: Any, array: Any, at: Any, number: Any) -> Any:
+    """Return whether any number of four times `COMPARED` bytes is at least a number."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        count = 8 * COMPARED // array.dtype.bitwidth
+        largest = _numbers_at(context, builder, array, *arguments[:2], 0)
+        for part in range(1, 4):
+            numbers = _numbers_at(context, builder, array, *arguments[:2], part * count)
+            more = builder.icmp_unsigned(">", numbers, largest)
+            largest = builder.select(more, numbers, largest)
+        bits = _bits_of(builder, ">=", largest, arguments[2])
+        return builder.icmp_unsigned("!=", bits, ir.IntType(64)(0))
+
+    return types.boolean(array, types.int64, types.int64), generate
+
+
 #: `equal_to(array, at, number)` has a bit for each entry of `COMPARED` bytes from `array[at]` on: 1
-#: where it is that number; `at_least` where it is not below. Arrays of unsigned numbers of 32 bits
-#: and less, which have to be able to hold the number; all those bytes have to be there.
+#: where it is that number; `at_least` where it is not below. `reaching` tells whether any of four
+#: times as many bytes is not below. Arrays of unsigned numbers of 32 bits and less, which have to be
+#: able to hold the number; all those bytes have to be there.
 equal_to: Any = _comparing("==")
 at_least: Any = _comparing(">=")
+reaching: Any = intrinsic(_reaching)
 
 
 def _first_bit(typing: Any, bits: Any) -> Any:
@@ -145,3 +191,16 @@ def _first_bit(typing: Any, bits: Any) -> Any:
 
 #: `first_bit(bits)` is the number of the lowest bit that is set.
 first_bit: Any = intrinsic(_first_bit)
+
+
+def _float(typing: Any, bits: Any) -> Any:
+    """Return the float32 that has these bits; `bits` uint32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+#: `float_of(bits)` is the float32 that has these bits.
+float_of: Any = intrinsic(_float)

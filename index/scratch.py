@@ -59,7 +59,7 @@ class Scratch:
         self.work = Work(
             sums=sums,
             small_sums=sums.view(np.uint8)[: MAX_WINDOW_ROWS + BLOCK],
-            peaks=np.empty(MAX_WINDOW_ROWS // BLOCK + 1, np.uint16),
+            peaks=np.empty(MAX_WINDOW_ROWS // BLOCK + BLOCK, np.uint16),
             found=np.empty(1024, np.int64),
             bounds=np.empty(256, np.float32),
             cuts=np.empty(256, np.int64),
@@ -132,6 +132,7 @@ class Scratch:
 _local = threading.local()
 _prepared: WeakKeyDictionary[Searchable, Arguments] = WeakKeyDictionary()
 _NO_DOCUMENTS = frozen(np.zeros(0, np.uint32))
+_NO_WEIGHTS, _NO_HALVES = frozen(np.zeros(0, np.float32)), frozen(np.zeros(0, np.uint16))
 
 
 def scratch_of_thread() -> Scratch:
@@ -154,7 +155,7 @@ def arguments_of(segment: Searchable) -> Arguments:
         rows = Rows(
             frozen(segment.forward[0], np.int64),
             _line(frozen(segment.forward[1])),
-            frozen(segment.forward[2], np.float32),
+            *_weights(segment.forward[2]),
             _NO_DOCUMENTS if documents is None else frozen(documents, np.uint32),
             frozen(segment.id_rank, np.uint32),
             *(segment.saturation or NONE),
@@ -178,6 +179,15 @@ def _line(terms: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return so many terms at least as kernels compare at once."""
     missing = COMPARED // terms.itemsize - len(terms)
     return frozen(np.pad(terms, (0, missing))) if missing > 0 else terms
+
+
+def _weights(
+    weights: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
+    """Return the weights of rows as kernels take them: `weights` and `halves` of `Rows`."""
+    if weights.dtype == np.float16:
+        return _NO_WEIGHTS, frozen(frozen(weights).view(np.uint16))
+    return frozen(weights, np.float32), _NO_HALVES
 
 
 def _grown(old: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

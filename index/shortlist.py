@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import COMPARED, Hits, Lists, Masks, Query, Rows, Work
-from .jit import at_least, first_bit, kernel, prefetch
+from .jit import at_least, first_bit, inner, kernel, prefetch, reaching
 from .scoring import AHEAD as ROWS_AHEAD
 from .scoring import AS_THEY_ARE, fetch_row, product
 from .sums import (
@@ -23,7 +23,6 @@ from .sums import (
     SCORED,
     fetch_list,
     find_lists,
-    find_peaks,
     fits,
     length_of,
     mask,
@@ -38,7 +37,7 @@ from .windows import BLOCK, RECORD, TIER_CODES, TIERS
 LEVELS, MOST = np.float32(120), np.float32(370)
 
 
-@kernel
+@inner
 def _bounds(lists: Lists, query: Query, n_terms: int, work: Work) -> Any:
     """Find the most that each term can add, in any window; return the length of that vector."""
     squares = np.float64(0)
@@ -52,7 +51,7 @@ def _bounds(lists: Lists, query: Query, n_terms: int, work: Work) -> Any:
     return np.float32(np.sqrt(squares))
 
 
-@kernel
+@inner
 def _leasts(lists: Lists, n_terms: int, n_rows: int, least: np.float32, work: Work) -> Any:
     """Put into `bounds` what a posting of each term has to add to be read.
 
@@ -72,7 +71,7 @@ def _leasts(lists: Lists, n_terms: int, n_rows: int, least: np.float32, work: Wo
     return total
 
 
-@kernel
+@inner
 def _cut(
     lists: Lists, query: Query, n_terms: int, found: npt.NDArray[np.int64], work: Work
 ) -> None:
@@ -87,7 +86,7 @@ def _cut(
                 work.cuts[at] = min(np.int64(TIERS), np.int64(tier) + 1)
 
 
-@kernel
+@inner
 def _add(sums: npt.NDArray[np.uint8], entries: npt.NDArray[np.uint32], factor: np.uint32) -> None:
     """Add entries to the sums of their rows, which stop at 255; `factor` is in 1/65,536."""
     for at in range(entries.shape[0]):
@@ -97,7 +96,7 @@ def _add(sums: npt.NDArray[np.uint8], entries: npt.NDArray[np.uint32], factor: n
         sums[row] = np.uint8(min(np.uint32(sums[row]) + part, np.uint32(255)))
 
 
-@kernel
+@inner
 def _add_lists(
     lists: Lists,
     first: int,
@@ -127,13 +126,25 @@ def _add_lists(
         work.counts[POSTINGS] += stop - start
 
 
-@kernel
-def _reached_by(peaks: npt.NDArray[np.uint16], n_blocks: int, wanted: int, work: Work) -> Any:
-    """Return a sum that at least `wanted` blocks reach, 0 if fewer have any."""
+@inner
+def _reached_by(sums: npt.NDArray[np.uint8], n_blocks: int, wanted: int, work: Work) -> Any:
+    """Return a sum that at least `wanted` rows reach, 0 if fewer have any.
+
+    Of each 128 blocks the largest first, second, ... sum is taken: they are of different rows, and
+    looking for them needs no look across a vector.
+    """
+    peaks = work.peaks.view(np.uint8)
+    for group in range(0, n_blocks, BLOCK):
+        for at in range(BLOCK):
+            peaks[np.uint64(group + at)] = sums[np.uint64(group * BLOCK + at)]
+        for block in range(group + 1, min(group + BLOCK, n_blocks)):
+            for at in range(BLOCK):
+                value, peak = sums[np.uint64(block * BLOCK + at)], peaks[np.uint64(group + at)]
+                peaks[np.uint64(group + at)] = value if value > peak else peak
     counts = work.peak_counts
     counts[:] = 0
-    for block in range(n_blocks):
-        counts[peaks[np.uint64(block)]] += 1
+    for at in range((n_blocks + BLOCK - 1) // BLOCK * BLOCK):
+        counts[peaks[np.uint64(at)]] += 1
     least, count = np.int64(255), counts[255]
     while least > 0 and count < wanted:
         least -= 1
@@ -141,42 +152,46 @@ def _reached_by(peaks: npt.NDArray[np.uint16], n_blocks: int, wanted: int, work:
     return least
 
 
-@kernel
+@inner
 def _collect(
     n_blocks: int, first_row: int, wanted: int, floor: Any, above: Any, size: int, work: Work
 ) -> Any:
     """List the rows of a window with sums above the floor; return the new (floor, above, size).
 
     The floor rises so that about `wanted` rows stay above it: `above` says how many. Of rows
-    with the lowest sum the first stay. What is listed is at most twice `wanted` and a few.
+    with the lowest sum the first stay. What is listed is at most twice `wanted` and a few. All
+    sums are 0 afterwards.
     """
     sums, histogram = work.small_sums, work.histogram
     for block in range(n_blocks):
-        if work.peaks[np.uint64(block)] <= floor:
-            continue
-        for start in range(block * BLOCK, (block + 1) * BLOCK, COMPARED):
-            if floor == 255:
-                break
-            bits = at_least(sums, start, floor + 1)
-            while bits:
-                at = start + np.int64(first_bit(bits))
-                bits &= bits - np.uint64(1)
-                value = np.int64(sums[np.uint64(at)])
-                if value <= floor or (value == floor + 1 and above >= wanted):
-                    continue
-                if size == work.listed.shape[0]:
-                    size = _drop(floor, size, work)
-                work.listed[size], work.parts[size] = first_row + at, np.uint8(value)
-                size += 1
-                histogram[value] += 1
-                above += 1
-                while above - histogram[floor + 1] >= wanted:
-                    floor += 1
-                    above -= histogram[floor]
+        first = block * BLOCK
+        if floor < 255 and reaching(sums, first, floor + 1):
+            for start in range(first, first + BLOCK, COMPARED):
+                if floor == 255:
+                    break
+                bits = at_least(sums, start, floor + 1)
+                while bits:
+                    at = start + np.int64(first_bit(bits))
+                    bits &= bits - np.uint64(1)
+                    value = np.int64(sums[np.uint64(at)])
+                    if value <= floor or (value == floor + 1 and above >= wanted):
+                        continue
+                    if size == work.listed.shape[0]:
+                        size = _drop(floor, size, work)
+                    work.listed[size], work.parts[size] = first_row + at, np.uint8(value)
+                    size += 1
+                    histogram[value] += 1
+                    above += 1
+                    while above - histogram[floor + 1] >= wanted:
+                        floor += 1
+                        above -= histogram[floor]
+        # Now, while they are in the first cache.
+        for at in range(BLOCK):
+            sums[np.uint64(first + at)] = 0
     return floor, above, size
 
 
-@kernel
+@inner
 def _drop(floor: Any, size: int, work: Work) -> Any:
     """Take the rows that are not above the floor off the list; return how many are left."""
     kept = 0
@@ -187,7 +202,7 @@ def _drop(floor: Any, size: int, work: Work) -> Any:
     return kept
 
 
-@kernel
+@inner
 def _list(
     lists: Lists,
     rows: Rows,
@@ -218,14 +233,9 @@ def _list(
         if masks.deleted.shape[0] or masks.allowed.shape[0]:
             mask(work.small_sums, n_rows, first_row, rows.documents, masks)
         n_blocks = (n_rows + BLOCK - 1) // BLOCK
-        find_peaks(work.small_sums, n_blocks, work.peaks)
-        start = _reached_by(work.peaks, n_blocks, wanted, work) - 1
-        if start > floor:
-            floor, above = start, np.int64(0)
-            for value in range(start + 1, 256):
-                above += work.histogram[value]
+        if window == 0:
+            floor = max(floor, _reached_by(work.small_sums, n_blocks, wanted, work) - 1)
         floor, above, size = _collect(n_blocks, first_row, wanted, floor, above, size, work)
-        work.small_sums[: n_blocks * BLOCK] = 0
     # Of the rows with the lowest sum there may be too many.
     spare = wanted - (above - work.histogram[floor + 1])
     kept = 0
@@ -239,7 +249,7 @@ def _list(
     return kept
 
 
-@kernel
+@inner
 def _score(
     rows: Rows,
     query: Query,
@@ -252,18 +262,17 @@ def _score(
 ) -> int:
     """Score the first `count` listed rows, which ascend; return how many hits there are."""
     work.counts[SCORED] += count
-    listed, documents, indptr = work.listed, rows.documents, rows.indptr
+    listed, documents = work.listed, rows.documents
     size, last = 0, np.int64(-1)
     for number in range(count):
-        prefetch(indptr, listed[number])
+        prefetch(rows.indptr, listed[number])
     for number in range(min(count, ROWS_AHEAD)):
-        fetch_row(indptr, rows.terms, rows.weights, listed[number])
+        fetch_row(rows, listed[number])
     for number in range(count):
         if number + ROWS_AHEAD < count:
-            fetch_row(indptr, rows.terms, rows.weights, listed[number + ROWS_AHEAD])
+            fetch_row(rows, listed[number + ROWS_AHEAD])
         row = listed[number]
-        start, stop = indptr[row], indptr[row + 1]
-        score = product(rows.terms, rows.weights, start, stop, AS_THEY_ARE, query, n_terms)
+        score = product(rows, row, AS_THEY_ARE, query, n_terms)
         # The second test is for processes that flush denormal numbers to zero.
         if not (score >= threshold and score > 0):
             continue

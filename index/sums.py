@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import Lists, Masks, Query
-from .jit import kernel, prefetch
+from .jit import inner, prefetch
 from .windows import BLOCK, RECORD, TIERS
 
 #: Where in `counts` the kernels add up what they did.
@@ -25,7 +25,7 @@ SMALLEST, LARGEST, MOST_TERMS = 1e-25, 1e32, 8192
 AHEAD, FETCHED = 2, 128
 
 
-@kernel
+@inner
 def fits(weights: npt.NDArray[np.float32], n_terms: int, lightest: float, heaviest: float) -> Any:
     """Return whether the units can express what lists add, whose heaviest weights are given."""
     if n_terms > MOST_TERMS:
@@ -36,7 +36,7 @@ def fits(weights: npt.NDArray[np.float32], n_terms: int, lightest: float, heavie
     return low * lightest >= SMALLEST and high * heaviest * n_terms <= LARGEST
 
 
-@kernel
+@inner
 def find_lists(
     lists: Lists, vocab_size: int, query: Query, n_terms: int, found: npt.NDArray[np.int64]
 ) -> None:
@@ -55,14 +55,14 @@ def find_lists(
                 prefetch(lists.records, number * RECORD)
 
 
-@kernel
+@inner
 def length_of(records: npt.NDArray[np.uint32], number: int) -> Any:
     """Return how many entries a list has."""
     at = number * RECORD
     return np.int64(records[at + 1 + TIERS]) - np.int64(records[at + 1])
 
 
-@kernel
+@inner
 def fetch_list(lists: Lists, first: int, number: int, done: Any, cut: Any) -> None:
     """Fetch the beginning of what is read next of a list, from entry `done` to its cut."""
     if cut > 0:
@@ -73,7 +73,7 @@ def fetch_list(lists: Lists, first: int, number: int, done: Any, cut: Any) -> No
             prefetch(lists.entries, ahead)
 
 
-@kernel
+@inner
 def find_peaks(sums: Any, n_blocks: int, peaks: npt.NDArray[np.uint16]) -> None:
     """Find the largest sum of each block of rows."""
     for block in range(n_blocks):
@@ -85,7 +85,7 @@ def find_peaks(sums: Any, n_blocks: int, peaks: npt.NDArray[np.uint16]) -> None:
         peaks[np.uint64(block)] = peak
 
 
-@kernel
+@inner
 def mask(
     sums: Any, n_rows: int, first_row: int, documents: npt.NDArray[np.uint32], masks: Masks
 ) -> None:
@@ -96,7 +96,7 @@ def mask(
         _zero_where(sums, n_rows, first_row, documents, masks.allowed, False)
 
 
-@kernel
+@inner
 def _zero_where(
     sums: Any,
     n_rows: int,

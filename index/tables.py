@@ -69,10 +69,11 @@ def rows_of(segment: Table, kind: npt.NDArray[Any]) -> Any:
         _array(segment, 5, np.int64),
         _array(segment, 6, kind.dtype),
         _array(segment, 7, np.float32),
-        _array(segment, 8, np.uint32),
+        _array(segment, 8, np.uint16),
         _array(segment, 9, np.uint32),
-        _array(segment, 10, np.float32),
+        _array(segment, 10, np.uint32),
         _array(segment, 11, np.float32),
+        _array(segment, 12, np.float32),
     )
 
 

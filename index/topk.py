@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .arguments import Hits, Rows
-from .jit import kernel
+from .jit import inner, kernel
 
 
-@kernel
+@inner
 def better(score: np.float32, rank: np.uint32, than_score: np.float32, than_rank: np.uint32) -> Any:
     """Order of hits: the higher score is better; at equal scores the smaller rank of the id."""
     return score > than_score or (score == than_score and rank < than_rank)
 
 
-@kernel
+@inner
 def keep_best(
     scores: npt.NDArray[np.float32],
     ranks: npt.NDArray[np.uint32],
@@ -50,7 +50,7 @@ def keep_best(
             break
 
 
-@kernel
+@inner
 def finish(
     scores: npt.NDArray[np.float32],
     ranks: npt.NDArray[np.uint32],

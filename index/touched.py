@@ -12,7 +12,7 @@ import numpy as np
 
 from .arguments import COMPARED, Hits, Lists, Masks, Query, Rows, Work
 from .candidates import Window, add_lists, least_sum, reached_by, score_candidates
-from .jit import at_least, first_bit, kernel
+from .jit import at_least, first_bit, inner
 from .sums import UNITS, length_of
 from .topk import keep_best
 from .windows import MOST_POSTINGS, RECORD, TIERS
@@ -21,7 +21,7 @@ from .windows import MOST_POSTINGS, RECORD, TIERS
 ROWS_PER_POSTING = 20
 
 
-@kernel
+@inner
 def has_few(lists: Lists, rows: Rows, n_rows: int, n_terms: int, found: Any) -> Any:
     """Return whether the lists of a window are short, and each row is a document."""
     total = np.int64(0)
@@ -32,7 +32,7 @@ def has_few(lists: Lists, rows: Rows, n_rows: int, n_terms: int, found: Any) -> 
     return few and rows.documents.shape[0] == 0
 
 
-@kernel
+@inner
 def _take(lists: Lists, masks: Masks, window: Window, n_terms: int, found: Any, work: Work) -> Any:
     """Move the sums above 0 of the rows that are not out into a list; return how many."""
     size = np.int64(0)
@@ -60,7 +60,7 @@ def _take(lists: Lists, masks: Masks, window: Window, n_terms: int, found: Any, 
     return size
 
 
-@kernel
+@inner
 def _score_from(
     rows: Rows,
     window: Window,
@@ -100,7 +100,7 @@ def _score_from(
     return size, threshold
 
 
-@kernel
+@inner
 def search_touched(
     lists: Lists,
     rows: Rows,
