@@ -122,13 +122,17 @@ def _prefetch(typing: Any, array: Any, at: Any) -> Any:
 prefetch: Any = intrinsic(_prefetch)
 
 
-def _numbers_at(context: Any, builder: Any, array: Any, value: Any, at: Any, ahead: int) -> Any:
-    """Return `COMPARED` bytes of an array, from `array[at + ahead]` on, as one vector of numbers."""
+def _numbers_at(context: Any, builder: Any, array: Any, place: Any, ahead: int) -> Any:
+    """Return `COMPARED` bytes of an array as one vector of numbers.
+
+    place: the array's value and where in it; `ahead` numbers after that they begin.
+    """
+    value, at = place
     one = ir.IntType(array.dtype.bitwidth)
     data = context.make_array(array)(context, builder, value).data
-    place = builder.gep(builder.gep(data, [at]), [ir.IntType(64)(ahead)])
+    first = builder.gep(builder.gep(data, [at]), [ir.IntType(64)(ahead)])
     numbers = ir.VectorType(one, 8 * COMPARED // one.width)
-    return builder.load(builder.bitcast(place, numbers.as_pointer()), align=one.width // 8)
+    return builder.load(builder.bitcast(first, numbers.as_pointer()), align=one.width // 8)
 
 
 def _bits_of(builder: Any, operator: str, numbers: Any, number: Any) -> Any:
@@ -147,7 +151,7 @@ def _comparing(operator: str) -> Any:
 
     def typed(typing: Any, array: Any, at: Any, number: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            numbers = _numbers_at(context, builder, array, *arguments[:2], 0)
+            numbers = _numbers_at(context, builder, array, arguments[:2], 0)
             return _bits_of(builder, operator, numbers, arguments[2])
 
         return types.uint64(array, types.int64, types.int64), generate
@@ -160,9 +164,9 @@ def _reaching(typing: Any, array: Any, at: Any, number: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         count = 8 * COMPARED // array.dtype.bitwidth
-        largest = _numbers_at(context, builder, array, *arguments[:2], 0)
+        largest = _numbers_at(context, builder, array, arguments[:2], 0)
         for part in range(1, 4):
-            numbers = _numbers_at(context, builder, array, *arguments[:2], part * count)
+            numbers = _numbers_at(context, builder, array, arguments[:2], part * count)
             more = builder.icmp_unsigned(">", numbers, largest)
             largest = builder.select(more, numbers, largest)
         bits = _bits_of(builder, ">=", largest, arguments[2])
@@ -173,8 +177,8 @@ def _reaching(typing: Any, array: Any, at: Any, number: Any) -> Any:
 
 #: `equal_to(array, at, number)` has a bit for each entry of `COMPARED` bytes from `array[at]` on: 1
 #: where it is that number; `at_least` where it is not below. `reaching` tells whether any of four
-#: times as many bytes is not below. Arrays of unsigned numbers of 32 bits and less, which have to be
-#: able to hold the number; all those bytes have to be there.
+#: times as many bytes is not below. Arrays of unsigned numbers of 32 bits and less, which have to
+#: be able to hold the number; all those bytes have to be there.
 equal_to: Any = _comparing("==")
 at_least: Any = _comparing(">=")
 reaching: Any = intrinsic(_reaching)

@@ -186,8 +186,8 @@ def _collect(
                         floor += 1
                         above -= histogram[floor]
         # Now, while they are in the first cache.
-        for at in range(BLOCK):
-            sums[np.uint64(first + at)] = 0
+        for place in range(BLOCK):
+            sums[np.uint64(first + place)] = 0
     return floor, above, size
 
 
