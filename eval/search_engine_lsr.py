@@ -38,7 +38,11 @@ class LsrEngine:
     package, module = "lsr-engine", "lsr"
 
     def builds(self, documents: Csr, queries: Csr) -> Sequence[Build]:
-        return [Build("lsr", {}), Build("lsr with blocks", {"blocks": True}, slow=True)]
+        return [
+            Build("lsr", {}),
+            Build("lsr float16", {"weights": "float16"}),
+            Build("lsr with blocks", {"blocks": True}, slow=True),
+        ]
 
     def settings(
         self, build: Build, documents: Csr, k: int, *, thorough: bool
@@ -58,8 +62,8 @@ class LsrEngine:
         """Add, commit and, where several segments came of it, merge; calibration is the rest."""
         path = folder / "index"
         shutil.rmtree(path, ignore_errors=True)
-        blocks = bool(build.options.get("blocks"))
-        with Index.create(path, encoder=None, vocab_size=given.n_terms, blocks=blocks) as index:
+        options: dict[str, Any] = dict(build.options)
+        with Index.create(path, encoder=None, vocab_size=given.n_terms, **options) as index:
             for start in range(0, given.n_rows, _BATCH):
                 stop = min(start + _BATCH, given.n_rows)
                 documents = [Document(str(row)) for row in range(start, stop)]

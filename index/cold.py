@@ -77,7 +77,7 @@ def score_rows(
     shared = np.isin(entry_terms, terms)
     owner, entries, entry_terms = owner[shared], entries[shared], entry_terms[shared]
     with np.errstate(over="ignore", under="ignore"):
-        weighed: Scores = row_weights[entries]
+        weighed: Scores = row_weights[entries].astype(np.float32)
         if segment.saturation is not None:
             least, slope = segment.saturation.constants[:2]
             owners = segment.saturation.lengths[listed[owner]]

@@ -45,7 +45,8 @@ def exact_scores(
     with np.errstate(over="ignore", under="ignore"):
         for term, weight in zip(query.terms, query.weights, strict=True):
             at = np.flatnonzero(terms == term)
-            scores[np.searchsorted(indptr, at, side="right") - 1] += weights[at] * weight
+            rows = np.searchsorted(indptr, at, side="right") - 1
+            scores[rows] += weights[at].astype(np.float32) * weight
     return scores
 
 

@@ -20,6 +20,8 @@ from .columns import Fields
 #: an earlier lsr, which would drop them with its first commit, refuses that.
 FORMAT = 3
 LEGS_FORMAT = 4
+#: Of the header of a segment whose weights are float16, which an earlier lsr could not read.
+HALVES_FORMAT = 5
 MANIFEST = "manifest.json"
 SEGMENTS = "segments"
 TOMBSTONES = "tombstones"
@@ -101,9 +103,9 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, "it is JSON of another kind", "an object that ends in a checksum")
     version = content.get("format")
-    if isinstance(version, int) and version > LEGS_FORMAT:
+    if isinstance(version, int) and version > HALVES_FORMAT:
         raise IndexFormatError(
-            f"{path} is format {version}; this lsr reads {FORMAT} and {LEGS_FORMAT}",
+            f"{path} is format {version}; this lsr reads {FORMAT} to {HALVES_FORMAT}",
             hint="install a newer lsr, or index again with this one",
         )
     if isinstance(version, int) and version < FORMAT:

@@ -120,7 +120,7 @@ def _live_rows(segment: Segment, start: int, stop: int, keep: npt.NDArray[np.boo
     indptr = _read(segment, "forward.indptr", int(document_rows[0]), int(document_rows[-1]) + 1)
     first, last = int(indptr[0]), int(indptr[-1])
     terms = _read(segment, "forward.terms", first, last)
-    weights = _read(segment, "forward.weights", first, last)
+    weights = _read(segment, segment.header.weights, first, last).astype(np.float32)
     per_document, per_row = np.diff(document_rows), np.diff(indptr)
     if not keep.all():
         row_keep = np.repeat(keep, per_document)

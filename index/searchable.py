@@ -23,7 +23,7 @@ class Searchable(Protocol):
     @property
     def vocab_size(self) -> int: ...  # noqa: D102
     @property
-    def forward(self) -> tuple[npt.NDArray[np.int64], Any, npt.NDArray[np.float32]]: ...  # noqa: D102
+    def forward(self) -> tuple[npt.NDArray[np.int64], Any, npt.NDArray[Any]]: ...  # noqa: D102
     @property
     def postings(self) -> Postings: ...  # noqa: D102
     @property

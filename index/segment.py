@@ -21,16 +21,17 @@ from .blocks import BLOCK_ARRAYS, Blocks
 from .columns import Fields
 from .documents import DOCUMENTS, Documents
 from .ids import find_in_table, hash_ids
-from .manifest import CHECK_HINT, FORMAT, damaged, parsed, seal, unseal
+from .manifest import CHECK_HINT, FORMAT, HALVES_FORMAT, damaged, parsed, seal, unseal
 from .windows import Postings
 
 HEADER = "header.json"
+WEIGHTS = "forward.weights"
 
 #: The arrays of a segment and their types; `None` is uint16 or uint32 by size of vocabulary.
 ARRAYS: dict[str, str | None] = {
     "forward.indptr": "<i8",
     "forward.terms": None,
-    "forward.weights": "<f4",
+    WEIGHTS: "<f4",
     "postings.windows": "<i8",
     "postings.lists": "<u4",
     "postings.records": "<u4",
@@ -39,10 +40,13 @@ ARRAYS: dict[str, str | None] = {
     "documents.id_hash": "<u8",
     "documents.id_ordinal": "<u4",
 }
+#: What takes the place of `forward.weights` where 16 bits hold every weight of a segment exactly.
+HALVES = "forward.halves"
+HALVES_ARRAYS: dict[str, str | None] = {HALVES: "<f2"}
 #: Arrays of segments whose documents have passages.
 PASSAGE_ARRAYS: dict[str, str | None] = {"rows.document": "<u4", "documents.rows": "<i8"}
 #: Every name that a segment's folder may hold; those of blocks only where blocks were made.
-FILES = frozenset([*ARRAYS, *PASSAGE_ARRAYS, *BLOCK_ARRAYS, DOCUMENTS, HEADER])
+FILES = frozenset([*ARRAYS, HALVES, *PASSAGE_ARRAYS, *BLOCK_ARRAYS, DOCUMENTS, HEADER])
 
 
 def array_type(name: str, vocab_size: int) -> np.dtype[Any]:
@@ -51,7 +55,7 @@ def array_type(name: str, vocab_size: int) -> np.dtype[Any]:
     >>> array_type("forward.terms", 30522), array_type("forward.terms", 250000)
     (dtype('uint16'), dtype('uint32'))
     """
-    kind = {**ARRAYS, **PASSAGE_ARRAYS, **BLOCK_ARRAYS}[name]
+    kind = {**ARRAYS, **HALVES_ARRAYS, **PASSAGE_ARRAYS, **BLOCK_ARRAYS}[name]
     return np.dtype(kind or ("<u2" if vocab_size <= 1 << 16 else "<u4"))
 
 
@@ -76,6 +80,11 @@ class Header:
     files: Mapping[str, FileEntry]
 
     @property
+    def weights(self) -> str:
+        """The name of the array with the weights of the rows."""
+        return HALVES if HALVES in self.files else WEIGHTS
+
+    @property
     def has_blocks(self) -> bool:
         """Whether the segment has blocks."""
         return BLOCK_ARRAYS.keys() <= self.files.keys()
@@ -96,7 +105,7 @@ class Header:
         documents = self.files[DOCUMENTS]
         return seal(
             {
-                "format": FORMAT,
+                "format": FORMAT if self.weights == WEIGHTS else HALVES_FORMAT,
                 "n_documents": self.n_documents,
                 "n_rows": self.n_rows,
                 "vocab_size": self.vocab_size,
@@ -121,7 +130,9 @@ class Header:
             files = {DOCUMENTS: FileEntry(int(documents["bytes"]), documents["xxh3"])}
             passages = bool(content["passages"])
             blocks = BLOCK_ARRAYS if BLOCK_ARRAYS.keys() & content["arrays"].keys() else ()
-            for name in [*ARRAYS, *(PASSAGE_ARRAYS if passages else ()), *blocks]:
+            halves = HALVES in content["arrays"]
+            arrays = [HALVES if halves and name == WEIGHTS else name for name in ARRAYS]
+            for name in [*arrays, *(PASSAGE_ARRAYS if passages else ()), *blocks]:
                 entry = content["arrays"][name]
                 files[name] = FileEntry(
                     int(entry["bytes"]), entry["xxh3"], entry["dtype"], tuple(entry["shape"])
@@ -139,11 +150,14 @@ class Header:
 
 
 class Forward(NamedTuple):
-    """The rows as CSR: `indptr` int64 (n_rows+1,), `terms` uint16|uint32, `weights` float32."""
+    """The rows as CSR: `indptr` int64 (n_rows+1,), `terms` uint16|uint32, `weights`.
+
+    Weights are float16 where that holds all of the segment exactly, float32 elsewhere.
+    """
 
     indptr: npt.NDArray[np.int64]
     terms: npt.NDArray[Any]
-    weights: npt.NDArray[np.float32]
+    weights: npt.NDArray[Any]
 
 
 class Segment:
@@ -164,7 +178,7 @@ class Segment:
         self.vocab_size = header.vocab_size
         self.fields = header.fields
         self.forward = Forward(
-            self._map("forward.indptr"), self._map("forward.terms"), self._map("forward.weights")
+            self._map("forward.indptr"), self._map("forward.terms"), self._map(header.weights)
         )
         self.postings = Postings(*(self._map(f"postings.{name}") for name in Postings._fields))
         self.id_rank: npt.NDArray[np.uint32] = self._map("documents.id_rank")
@@ -266,7 +280,7 @@ class Segment:
         return SparseVectors.from_arrays(
             bounds - bounds[0],
             self.forward.terms[span],
-            self.forward.weights[span],
+            self.forward.weights[span].astype(np.float32),
             vocab_size=self.vocab_size,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,19 @@ from . import disk
 from .block_build import BlockWriter
 from .columns import Fields
 from .documents import DOCUMENTS, DocumentsWriter, documents_batch, documents_schema
+from .halves import LARGEST, WeightType, as_halves, rounded
 from .ids import GrowingIds, hash_ids
-from .segment import ARRAYS, FILES, HEADER, PASSAGE_ARRAYS, FileEntry, Header, array_type
+from .segment import (
+    ARRAYS,
+    FILES,
+    HALVES,
+    HEADER,
+    PASSAGE_ARRAYS,
+    WEIGHTS,
+    FileEntry,
+    Header,
+    array_type,
+)
 from .windows import MAX_WINDOW_ROWS, invert_window
 
 #: Postings of a window when nothing else is asked for: about 400 MB while it is inverted.
@@ -59,6 +70,7 @@ class SegmentWriter:
         window_rows: int = MAX_WINDOW_ROWS,
         window_postings: int = WINDOW_POSTINGS,
         blocks: BlockWriter | None = None,
+        weights: WeightType = "float32",
     ) -> None:
         if not 1 <= window_rows <= MAX_WINDOW_ROWS or window_postings < 1:
             raise ConfigError(
@@ -74,6 +86,7 @@ class SegmentWriter:
         self._window_rows = window_rows
         self._window_postings = window_postings
         self._blocks = blocks
+        self._weights = weights
         self._ids = GrowingIds()
         self._sound = True
         self._files: dict[str, disk.FileWriter] = {}
@@ -94,7 +107,7 @@ class SegmentWriter:
 
         Nothing is written if something is wrong: DataError for an id that is there already, a
         vocabulary or a number of vectors that does not fit, a document with no passage or with
-        more than fit a window.
+        more than fit a window, a weight beyond what the index keeps weights in.
         """
         per_document = self._rows_of_each(documents, vectors, spans)
         chunks = [slice(at, at + _CHUNK) for at in range(0, len(documents), _CHUNK)]
@@ -106,7 +119,11 @@ class SegmentWriter:
         hashes = hash_ids(ids)
         self._check_ids(ids, hashes)
         bounds = np.concatenate([[0], np.cumsum(per_document)]).astype(np.int64)
-        rows = Rows(vectors.indptr, vectors.terms, vectors.weights, bounds)
+        weights = vectors.weights
+        if self._weights == "float16":
+            self._check_weights(documents, vectors, bounds)
+            weights = rounded(weights)
+        rows = Rows(vectors.indptr, vectors.terms, weights, bounds)
         self.write(batches, ids, hashes, rows)
 
     def contains(
@@ -150,11 +167,15 @@ class SegmentWriter:
         self._put("documents.id_hash", hashes)
         self._put("documents.id_ordinal", ordinals)
         self._put("documents.id_rank", self._ids.ranks())
-        files = {}
-        for name in [*ARRAYS, *(PASSAGE_ARRAYS if self.passages else ())]:
-            files[name] = self._finished(name)
-        if self._blocks is not None:
-            files |= self._write_blocks(self._blocks, files)
+        blocks = {} if self._blocks is None else self._write_blocks(self._blocks)
+        if HALVES in self._files:
+            self._drop(WEIGHTS)
+        files = {
+            name: self._finished(name)
+            for name in (*ARRAYS, HALVES, *PASSAGE_ARRAYS)
+            if name in self._files
+        }
+        files |= blocks
         files[DOCUMENTS] = FileEntry(*self._documents.finish())
         header = Header(
             self.n_documents, self.n_rows, self.vocab_size, self.passages, self.fields, files
@@ -177,7 +198,7 @@ class SegmentWriter:
         remove_segment(self.folder)
 
     def _open_files(self) -> None:
-        for name in [*ARRAYS, *(PASSAGE_ARRAYS if self.passages else ())]:
+        for name in [*ARRAYS, HALVES, *(PASSAGE_ARRAYS if self.passages else ())]:
             self._files[name] = disk.FileWriter(self.folder / name)
         schema = documents_schema(self.fields, passages=self.passages)
         self._documents = DocumentsWriter(self.folder / DOCUMENTS, schema)
@@ -193,14 +214,16 @@ class SegmentWriter:
         #: Lengths of the rows in the window, gathered until it is inverted.
         self._window_lengths: list[IntArray] = []
 
-    def _write_blocks(
-        self, writer: BlockWriter, files: Mapping[str, FileEntry]
-    ) -> dict[str, FileEntry]:
+    def _write_blocks(self, writer: BlockWriter) -> dict[str, FileEntry]:
         """Write the blocks of the rows, which are all in their files; return the new files."""
-        forward = [
-            disk.map_array(self.folder / name, np.dtype(files[name].dtype), files[name].shape)
-            for name in ("forward.indptr", "forward.terms", "forward.weights")
-        ]
+        indptr, terms, weights = (
+            self._map_written(name, count)
+            for name, count in (
+                ("forward.indptr", self.n_rows + 1),
+                ("forward.terms", self._nnz),
+                (WEIGHTS, self._nnz),
+            )
+        )
         opened: dict[str, disk.FileWriter] = {}
 
         def put(name: str, array: npt.NDArray[Any]) -> None:
@@ -208,9 +231,14 @@ class SegmentWriter:
                 opened[name] = self._files[name] = disk.FileWriter(self.folder / name)
             self._put(name, array)
 
-        if not writer.write((forward[0], forward[1], forward[2]), self.vocab_size, put):
+        if not writer.write((indptr, terms, weights), self.vocab_size, put):
             return {}
         return {name: self._finished(name) for name in opened}
+
+    def _map_written(self, name: str, count: int) -> npt.NDArray[Any]:
+        """Return an array that has been written, as far as it has."""
+        self._files[name].flush()
+        return disk.map_array(self.folder / name, array_type(name, self.vocab_size), (count,))
 
     def _finished(self, name: str) -> FileEntry:
         written, dtype = self._files[name].finish(), array_type(name, self.vocab_size)
@@ -270,6 +298,20 @@ class SegmentWriter:
                 )
             seen.add(document_id)
 
+    def _check_weights(
+        self, documents: Sequence[Document], vectors: SparseVectors, bounds: IntArray
+    ) -> None:
+        """Refuse weights that float16 cannot hold."""
+        large = np.flatnonzero(vectors.weights > LARGEST)
+        if len(large):
+            row = int(np.searchsorted(vectors.indptr, large[0], side="right")) - 1
+            at = int(np.searchsorted(bounds, row, side="right")) - 1
+            raise DataError(
+                f"document {documents[at].id!r} has the weight {vectors.weights[large[0]]:g}; this "
+                f"index keeps weights as float16, {LARGEST:g} at most",
+                hint="index again without --weights float16",
+            )
+
     def _write_rows(self, rows: Rows) -> None:
         """Append whole documents to the window; when the next one does not fit, begin another."""
         starts, n_documents = rows.document_rows, len(rows.document_rows) - 1
@@ -297,18 +339,34 @@ class SegmentWriter:
         first, last = int(bounds[0]), int(bounds[-1])
         self._put("forward.indptr", bounds[1:] + (self._nnz - first))
         self._put("forward.terms", rows.terms[first:last])
-        self._put("forward.weights", rows.weights[first:last])
+        self._put_weights(rows.weights[first:last])
         self._window_lengths.append(np.diff(bounds))
         self._window_nnz += last - first
         self._nnz += last - first
         self.n_rows += stop - start
+
+    def _put_weights(self, weights: npt.NDArray[np.float32]) -> None:
+        """Append weights; as float16, too, as long as that holds all of them exactly."""
+        self._put(WEIGHTS, weights)
+        if HALVES not in self._files:
+            return
+        halves = as_halves(weights)
+        if halves is None:
+            self._drop(HALVES)
+        else:
+            self._put(HALVES, halves)
+
+    def _drop(self, name: str) -> None:
+        """Remove an array that the segment does not need."""
+        self._files.pop(name).abandon()
+        disk.remove_file(self.folder / name)
 
     def _close_window(self) -> None:
         """Invert the window's rows, read back from the forward files, and append the postings."""
         indptr = np.concatenate([[0], np.cumsum(np.concatenate(self._window_lengths))])
         first = self._nnz - self._window_nnz
         terms = self._read_back("forward.terms", first)
-        weights = self._read_back("forward.weights", first)
+        weights = self._read_back(WEIGHTS, first)
         inverted = invert_window(indptr.astype(np.int64), terms, weights, self.vocab_size)
         lists = np.zeros(self.vocab_size, np.uint32)
         lists[inverted.terms] = np.arange(1, len(inverted.terms) + 1) + self._n_lists

@@ -14,6 +14,8 @@ from lsr.passages import PassageSettings
 from .blocks import SETTING as BLOCKS
 from .blocks import BlockSettings, block_settings
 from .columns import FieldType
+from .halves import SETTING as WEIGHTS
+from .halves import TYPES, WeightType, weight_type
 from .legs import SPARSE, leg_settings
 from .manifest import LEGS
 
@@ -24,6 +26,7 @@ class IndexSettings:
 
     `encoder_name` is None for an index of vectors made elsewhere, `blocks` for one without them.
     `legs` has the settings of each leg by its name; those of `sparse` are the index's own.
+    `weights` is the type that weights are rounded to.
     """
 
     vocab_size: int
@@ -34,6 +37,7 @@ class IndexSettings:
     field_types: Mapping[str, str]
     blocks: BlockSettings | None = None
     legs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {SPARSE: {}})
+    weights: WeightType = TYPES[0]
 
     @classmethod
     def make(
@@ -44,13 +48,15 @@ class IndexSettings:
         field_types: Mapping[str, str],
         blocks: BlockSettings | None = None,
         legs: Mapping[str, Mapping[str, Any]] | None = None,
+        weights: str = TYPES[0],
     ) -> IndexSettings:
         """Return the settings of a new index, or raise ConfigError where they contradict."""
+        kind = weight_type(weights)
         kept = {SPARSE: {}} if legs is None else dict(legs)
-        for name, kind in field_types.items():
-            if kind not in set(FieldType):
+        for name, declared in field_types.items():
+            if declared not in set(FieldType):
                 known = ", ".join(FieldType)
-                raise ConfigError(f"field {name!r} is declared {kind!r}; types are {known}")
+                raise ConfigError(f"field {name!r} is declared {declared!r}; types are {known}")
         if SPARSE not in kept:
             return cls._without_sparse(passages, field_types, kept)
         if encoder is None:
@@ -60,7 +66,7 @@ class IndexSettings:
                 )
             if passages is not None:
                 raise ConfigError("an index without an encoder cannot split into passages")
-            return cls(vocab_size, None, None, None, None, dict(field_types), blocks, kept)
+            return cls(vocab_size, None, None, None, None, dict(field_types), blocks, kept, kind)
         if vocab_size not in (None, encoder.vocab_size):
             raise ConfigError(
                 f"vocab_size is {vocab_size}, but the encoder has {encoder.vocab_size} terms"
@@ -74,6 +80,7 @@ class IndexSettings:
             dict(field_types),
             blocks,
             kept,
+            kind,
         )
 
     @classmethod
@@ -103,13 +110,15 @@ class IndexSettings:
                 "fingerprint": self.encoder_fingerprint,
                 "licence": self.encoder_licence,
             }
-        found = {
+        found: dict[str, Any] = {
             "vocab_size": self.vocab_size,
             "encoder": encoder,
             "passages": None if self.passages is None else self.passages.to_json(),
             "field_types": dict(self.field_types),
             BLOCKS: None if self.blocks is None else self.blocks.to_json(),
         }
+        if self.weights != TYPES[0]:
+            found[WEIGHTS] = self.weights
         # Left out where nothing but `sparse` is there: such an index is as it always was.
         return found if set(self.legs) == {SPARSE} else {**found, LEGS: dict(self.legs)}
 
@@ -128,6 +137,7 @@ class IndexSettings:
                 field_types=dict(found["field_types"]),
                 blocks=block_settings(found),
                 legs=leg_settings(found),
+                weights=weight_type(found.get(WEIGHTS, TYPES[0])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IndexFormatError(

@@ -112,13 +112,13 @@ def test_check_lists_all_damage_at_once(sound: Path) -> None:
     path = sound.parent / "several"
     shutil.copytree(sound, path)
     segments = path / "segments"
-    (segments / "seg-00000001/forward.weights").write_bytes(b"")
+    (segments / "seg-00000001/forward.halves").write_bytes(b"")
     (segments / "seg-00000001/documents.arrow").unlink()
     (segments / "seg-00000002/header.json").write_bytes(b"{}")
     (path / "tombstones/seg-00000001.00000003.bits").write_bytes(b"\0\0")
     problems = Store.open(path, verify=False).check()
     assert len(problems) == 4
-    for part in ("forward.weights", "documents.arrow", "header.json", ".bits"):
+    for part in ("forward.halves", "documents.arrow", "header.json", ".bits"):
         assert sum(part in problem for problem in problems) == 1
     segment = Segment.open(sound / "segments/seg-00000001")
     assert segment.verify() == []
@@ -171,8 +171,8 @@ def test_a_newer_format_says_which_is_read(sound: Path) -> None:
     path = sound.parent / "newer"
     shutil.copytree(sound, path)
     content = unseal((path / "manifest.json").read_bytes(), path)
-    (path / "manifest.json").write_bytes(seal({**content, "format": 5}))
-    assert "is format 5; this lsr reads 3 and 4" in opened(path).message
+    (path / "manifest.json").write_bytes(seal({**content, "format": 6}))
+    assert "is format 6; this lsr reads 3 to 5" in opened(path).message
     (path / "manifest.json").write_bytes(seal({**content, "format": 2}))
     error = opened(path)
     assert "is format 2" in error.message and "lsr index" in (error.hint or "")

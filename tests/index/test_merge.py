@@ -170,13 +170,13 @@ def test_auto_keeps_the_number_of_segments_small(folder: Path) -> None:
 
 def test_damage_is_not_merged_into_a_segment_with_good_checksums(folder: Path) -> None:
     path = made(folder / "index", range(5), range(5, 9)).path
-    weights = path / "segments/seg-00000001/forward.weights"
+    weights = path / "segments/seg-00000001/forward.halves"
     bad = bytearray(weights.read_bytes())
     bad[3] ^= 1
     weights.write_bytes(bad)
     with (
         Store.open(path, verify=False).begin() as transaction,
-        pytest.raises(IndexFormatError, match="weights"),
+        pytest.raises(IndexFormatError, match=r"forward\.halves"),
     ):
         transaction.merge("all")
 

@@ -248,7 +248,7 @@ def test_an_unfinished_build_survives_writers_that_do_not_decide(tmp_path: Path)
 
 
 def test_a_damaged_build_is_refused_and_can_be_thrown_away(tmp_path: Path) -> None:
-    for file in ("build.json", "segments/seg-00000002/forward.weights"):
+    for file in ("build.json", "segments/seg-00000002/forward.halves"):
         store = unfinished(tmp_path / file)
         damaged = store.path / file
         damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
