@@ -4,8 +4,17 @@ from .accumulate import accumulate
 from .best_first import best_first
 from .gathering import gather
 from .inversion import invert
-from .scoring import score_rows
+from .scoring import is_sound, score_rows
 from .shortlist import shortlist
 from .topk import best_rows
 
-__all__ = ["accumulate", "best_first", "best_rows", "gather", "invert", "score_rows", "shortlist"]
+__all__ = [
+    "accumulate",
+    "best_first",
+    "best_rows",
+    "gather",
+    "invert",
+    "is_sound",
+    "score_rows",
+    "shortlist",
+]

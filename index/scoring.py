@@ -163,3 +163,14 @@ def score_rows(
         if at + AHEAD < count:
             fetch_row(rows, listed[at + AHEAD])
         out[at] = score_row(rows, listed[at], query, n_terms)
+
+
+@kernel
+def is_sound(terms: npt.NDArray[np.uint32], weights: npt.NDArray[np.float32]) -> Any:
+    """Return whether terms ascend, and weights, of which there are as many, are above 0, finite."""
+    last = np.int64(-1)
+    for at in range(terms.shape[0]):
+        if not (terms[at] > last and weights[at] > 0 and weights[at] < np.inf):
+            return False
+        last = np.int64(terms[at])
+    return True

@@ -98,6 +98,11 @@ def load_kernels() -> None:
     _engine.load()
 
 
+def loaded_kernels() -> Any:
+    """Return the compiled kernels, or None where numpy answers as yet."""
+    return _engine.kernels
+
+
 def search(
     segments: Sequence[Live],
     query: SparseVector,

@@ -18,7 +18,7 @@ from .blocks import Blocks, BlockSettings
 from .knobs import BlockKnobs, SearchKnobs
 from .saturation import Saturation
 from .search import load_kernels, score_rows, search
-from .windows import MAX_WINDOW_ROWS, Inverted, Postings, invert_window
+from .windows import MAX_WINDOW_ROWS, Inverted, Postings, frozen, invert_window
 
 
 class Warmth(NamedTuple):
@@ -129,16 +129,19 @@ def warmup() -> Warmth:
         search([blocked], vectors[0], 2, knobs=BlockKnobs(small=0))
         search([live], vectors[0], 2, [np.zeros(2, np.bool_)])  # none to score: it is scanned
         score_rows(live.segment, vectors[0], [0, 1])
-    _gather_nothing()
+    _touch_small_ones()
     after = _counts()
     return Warmth(time.perf_counter() - started, after[0] - before[0], after[1] - before[1])
 
 
-def _gather_nothing() -> None:
+def _touch_small_ones() -> None:
     from . import kernels
 
     none = np.empty(0, np.int64)
     kernels.gather(none, np.zeros(1, np.int64), none, none, np.empty(0, np.uint8))
+    terms, weights = np.ones(1, np.uint32), np.ones(1, np.float32)
+    kernels.is_sound(terms, weights)
+    kernels.is_sound(frozen(terms), frozen(weights))
 
 
 def _counts() -> tuple[int, int]:
