@@ -40,7 +40,7 @@ class LsrEngine:
     def builds(self, documents: Csr, queries: Csr) -> Sequence[Build]:
         return [
             Build("lsr", {}),
-            Build("lsr float16", {"weights": "float16"}),
+            Build("lsr float16", {"dtype": "float16"}),
             Build("lsr with blocks", {"blocks": True}, slow=True),
         ]
 

@@ -15,24 +15,24 @@ import numpy.typing as npt
 from lsr.errors import ConfigError
 
 #: The types that an index can keep weights in, and the name of that among its settings.
-WeightType = Literal["float32", "float16"]
-TYPES: tuple[WeightType, ...] = ("float32", "float16")
-SETTING = "weights"
+Dtype = Literal["float32", "float16"]
+DTYPES: tuple[Dtype, ...] = ("float32", "float16")
+SETTING = "dtype"
 
 #: The largest float16, and the smallest above 0.
 LARGEST, SMALLEST = np.float32(65_504), np.float32(2.0**-24)
 
 
-def weight_type(name: Any) -> WeightType:
+def checked_dtype(name: Any) -> Dtype:
     """Return the type of that name, or raise ConfigError.
 
-    >>> weight_type("float16")
+    >>> checked_dtype("float16")
     'float16'
     """
-    for known in TYPES:
+    for known in DTYPES:
         if name == known:
             return known
-    raise ConfigError(f"weights are to be {name!r}; they can be {' or '.join(TYPES)}")
+    raise ConfigError(f"dtype is {name!r}; it can be {' or '.join(DTYPES)}")
 
 
 def as_halves(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float16] | None:

@@ -29,7 +29,7 @@ from .blocks import BlockSettings
 from .calibration import Calibration, calibrate_in, keep_calibrated
 from .columns import FieldType
 from .given import as_document
-from .halves import WeightType
+from .halves import Dtype
 from .ingest import Action, Ingest
 from .legs import SPARSE, Leg, leg_settings, make_leg
 from .merge import Which
@@ -74,7 +74,7 @@ class Index(Reader):
         field_types: Mapping[str, str] | None = None,
         blocks: bool | BlockSettings = False,
         legs: Sequence[str | Leg] = (SPARSE,),
-        weights: WeightType = "float32",
+        dtype: Dtype = "float32",
     ) -> Index:
         """Make an empty index in the folder `path`, which must not hold one, and return it.
 
@@ -84,7 +84,7 @@ class Index(Reader):
         (string, number, boolean, date, strings); the others are typed when first seen. With
         `blocks` its larger segments can be searched with `path="blocks"`, too. `legs` are what it
         can rank by, by name or with settings (`Bm25Leg`); without `sparse` it needs no encoder.
-        With `weights` of float16 weights are rounded to that, by 1/2,048 at most: the index is
+        With a `dtype` of float16 weights are rounded to that, by 1/2,048 at most: the index is
         smaller and quicker, and scores are those of the rounded vectors. Weights that float16
         holds exactly are kept so anyway.
         """
@@ -102,7 +102,7 @@ class Index(Reader):
             field_types or {},
             _block_settings(blocks),
             wanted,
-            weights,
+            dtype,
         )
         store = Store.create(FilePath(path), settings.to_json())
         _take_legs(store, legs)

@@ -18,7 +18,7 @@ from . import disk
 from .block_build import BlockWriter
 from .columns import Fields
 from .documents import DOCUMENTS, DocumentsWriter, documents_batch, documents_schema
-from .halves import LARGEST, WeightType, as_halves, rounded
+from .halves import LARGEST, Dtype, as_halves, rounded
 from .ids import GrowingIds, hash_ids
 from .segment import (
     ARRAYS,
@@ -70,7 +70,7 @@ class SegmentWriter:
         window_rows: int = MAX_WINDOW_ROWS,
         window_postings: int = WINDOW_POSTINGS,
         blocks: BlockWriter | None = None,
-        weights: WeightType = "float32",
+        dtype: Dtype = "float32",
     ) -> None:
         if not 1 <= window_rows <= MAX_WINDOW_ROWS or window_postings < 1:
             raise ConfigError(
@@ -86,7 +86,7 @@ class SegmentWriter:
         self._window_rows = window_rows
         self._window_postings = window_postings
         self._blocks = blocks
-        self._weights = weights
+        self._dtype = dtype
         self._ids = GrowingIds()
         self._sound = True
         self._files: dict[str, disk.FileWriter] = {}
@@ -120,7 +120,7 @@ class SegmentWriter:
         self._check_ids(ids, hashes)
         bounds = np.concatenate([[0], np.cumsum(per_document)]).astype(np.int64)
         weights = vectors.weights
-        if self._weights == "float16":
+        if self._dtype == "float16":
             self._check_weights(documents, vectors, bounds)
             weights = rounded(weights)
         rows = Rows(vectors.indptr, vectors.terms, weights, bounds)
@@ -309,7 +309,7 @@ class SegmentWriter:
             raise DataError(
                 f"document {documents[at].id!r} has the weight {vectors.weights[large[0]]:g}; this "
                 f"index keeps weights as float16, {LARGEST:g} at most",
-                hint="index again without --weights float16",
+                hint="index again without --dtype float16",
             )
 
     def _write_rows(self, rows: Rows) -> None:

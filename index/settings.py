@@ -14,8 +14,8 @@ from lsr.passages import PassageSettings
 from .blocks import SETTING as BLOCKS
 from .blocks import BlockSettings, block_settings
 from .columns import FieldType
-from .halves import SETTING as WEIGHTS
-from .halves import TYPES, WeightType, weight_type
+from .halves import DTYPES, Dtype, checked_dtype
+from .halves import SETTING as DTYPE
 from .legs import SPARSE, leg_settings
 from .manifest import LEGS
 
@@ -26,7 +26,7 @@ class IndexSettings:
 
     `encoder_name` is None for an index of vectors made elsewhere, `blocks` for one without them.
     `legs` has the settings of each leg by its name; those of `sparse` are the index's own.
-    `weights` is the type that weights are rounded to.
+    `dtype` is the type that weights are rounded to.
     """
 
     vocab_size: int
@@ -37,7 +37,7 @@ class IndexSettings:
     field_types: Mapping[str, str]
     blocks: BlockSettings | None = None
     legs: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {SPARSE: {}})
-    weights: WeightType = TYPES[0]
+    dtype: Dtype = DTYPES[0]
 
     @classmethod
     def make(
@@ -48,10 +48,10 @@ class IndexSettings:
         field_types: Mapping[str, str],
         blocks: BlockSettings | None = None,
         legs: Mapping[str, Mapping[str, Any]] | None = None,
-        weights: str = TYPES[0],
+        dtype: str = DTYPES[0],
     ) -> IndexSettings:
         """Return the settings of a new index, or raise ConfigError where they contradict."""
-        kind = weight_type(weights)
+        kind = checked_dtype(dtype)
         kept = {SPARSE: {}} if legs is None else dict(legs)
         for name, declared in field_types.items():
             if declared not in set(FieldType):
@@ -117,8 +117,8 @@ class IndexSettings:
             "field_types": dict(self.field_types),
             BLOCKS: None if self.blocks is None else self.blocks.to_json(),
         }
-        if self.weights != TYPES[0]:
-            found[WEIGHTS] = self.weights
+        if self.dtype != DTYPES[0]:
+            found[DTYPE] = self.dtype
         # Left out where nothing but `sparse` is there: such an index is as it always was.
         return found if set(self.legs) == {SPARSE} else {**found, LEGS: dict(self.legs)}
 
@@ -137,7 +137,7 @@ class IndexSettings:
                 field_types=dict(found["field_types"]),
                 blocks=block_settings(found),
                 legs=leg_settings(found),
-                weights=weight_type(found.get(WEIGHTS, TYPES[0])),
+                dtype=checked_dtype(found.get(DTYPE, DTYPES[0])),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IndexFormatError(

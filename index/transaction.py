@@ -19,8 +19,8 @@ from . import disk
 from .block_build import BlockWriter
 from .blocks import block_settings
 from .columns import Fields
-from .halves import SETTING as WEIGHTS
-from .halves import TYPES, weight_type
+from .halves import DTYPES, checked_dtype
+from .halves import SETTING as DTYPE
 from .ids import hash_ids
 from .journal import RESTART_HINT, Journal, JournalPart, remove_journal
 from .leg_files import PartFiles
@@ -371,7 +371,7 @@ class Transaction:
             window_rows=self.window_rows,
             window_postings=self.window_postings,
             blocks=self._blocks(),
-            weights=weight_type(self._settings.get(WEIGHTS, TYPES[0])),
+            dtype=checked_dtype(self._settings.get(DTYPE, DTYPES[0])),
         )
         legs = list(self._legs().values())
         return OpenSegment(self._path, writer, legs, number)

@@ -152,10 +152,10 @@ def index(
         bool,
         typer.Option("--blocks", help='Also make what `path="blocks"` searches: Seismic\'s way.'),
     ] = False,
-    weights: Annotated[
+    dtype: Annotated[
         Literal["float32", "float16"] | None,
         typer.Option(
-            "--weights",
+            "--dtype",
             help="Round weights to 16 bits: a smaller, quicker index.",
             show_default="float32",
         ),
@@ -198,12 +198,12 @@ def index(
     )
     encoder = None if vectors and model is None else settings.model
     if "sparse" not in wanted:
-        _refuse_sparse_options(model, vectors, blocks, weights)
+        _refuse_sparse_options(model, vectors, blocks, dtype)
         encoder = None
     if encoder is None and vocab_size is None and tokens is not None:
         vocab_size = max(tokens.values()) + 1
     parts = _passage_settings(settings, encoder, passages)
-    made = Made(encoder, vocab_size, parts, blocks, wanted, weights or "float32")
+    made = Made(encoder, vocab_size, parts, blocks, wanted, dtype or "float32")
     opened, is_new = open_or_create(out, made, job, settings)
     try:
         report = run_build(session(ctx), opened, job, settings, "add")
@@ -265,7 +265,7 @@ class Made:
     passages: PassageSettings | None
     blocks: bool = False
     legs: tuple[str | Leg, ...] = ("sparse",)
-    weights: Literal["float32", "float16"] = "float32"
+    dtype: Literal["float32", "float16"] = "float32"
 
 
 def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple[Index, bool]:
@@ -291,14 +291,14 @@ def open_or_create(out: Path, made: Made, job: Job, settings: Settings) -> tuple
 
 
 def _refuse_sparse_options(
-    model: str | None, vectors: bool, blocks: bool, weights: str | None
+    model: str | None, vectors: bool, blocks: bool, dtype: str | None
 ) -> None:
     """Refuse what only the sparse leg uses, in an index that is to be without."""
     given = {
         "--model": model is not None,
         "--vectors": vectors,
         "--blocks": blocks,
-        "--weights": weights is not None,
+        "--dtype": dtype is not None,
     }
     for option in [name for name, is_given in given.items() if is_given]:
         raise ConfigError(f"{option} is about the sparse leg; add sparse to --legs")
@@ -314,7 +314,7 @@ def _create(out: Path, made: Made) -> Index:
         passages=made.passages,
         blocks=made.blocks,
         legs=made.legs,
-        weights=made.weights,
+        dtype=made.dtype,
     )
 
 
@@ -328,9 +328,9 @@ def _check_same(found: Index, made: Made) -> None:
             f"{found.path} was begun {was}",
             hint="give the same options to go on, or add --restart to begin again",
         )
-    if settings.weights != made.weights:
+    if settings.dtype != made.dtype:
         raise ConfigError(
-            f"{found.path} was begun with --weights {settings.weights}",
+            f"{found.path} was begun with --dtype {settings.dtype}",
             hint="give the same options to go on, or add --restart to begin again",
         )
     legs = {leg if isinstance(leg, str) else leg.name: leg for leg in made.legs}

@@ -13,7 +13,7 @@ from numba import njit
 from lsr.errors import ConfigError, DataError
 from lsr.index.check import check_folder
 from lsr.index.exact import exact_search
-from lsr.index.halves import as_halves, rounded, weight_type
+from lsr.index.halves import as_halves, checked_dtype, rounded
 from lsr.index.index import Index
 from lsr.index.scoring import half_of
 from lsr.index.search import load_kernels
@@ -36,8 +36,8 @@ def random_vectors(n_rows: int, seed: int, *, exact: bool) -> SparseVectors:
     return SparseVectors.from_dicts(rows, vocab_size=VOCAB)
 
 
-def make(path: Path, *parts: SparseVectors, weights: str = "float32") -> Index:
-    index = Index.create(path, encoder=None, vocab_size=VOCAB, weights=weights)  # type: ignore[arg-type]
+def make(path: Path, *parts: SparseVectors, dtype: str = "float32") -> Index:
+    index = Index.create(path, encoder=None, vocab_size=VOCAB, dtype=dtype)  # type: ignore[arg-type]
     at = 0
     for part in parts:
         index.add([Document(f"d{at + row}") for row in range(len(part))], vectors=part)
@@ -75,10 +75,10 @@ def test_rounding_is_to_the_nearest_and_never_to_nothing(given: list[float]) -> 
 
 
 def test_only_known_types_are_taken(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'int8'; they can be float32 or float16"):
-        weight_type("int8")
+    with pytest.raises(ConfigError, match="'int8'; it can be float32 or float16"):
+        checked_dtype("int8")
     with pytest.raises(ConfigError, match="float16"):
-        Index.create(tmp_path / "index", encoder=None, vocab_size=3, weights="int8")  # type: ignore[arg-type]
+        Index.create(tmp_path / "index", encoder=None, vocab_size=3, dtype="int8")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("numpy_only", [True, False])
@@ -138,11 +138,11 @@ def test_an_index_that_asks_for_halves_rounds_and_loses_next_to_nothing(tmp_path
     vectors, queries = random_vectors(2000, 6, exact=False), random_vectors(50, 7, exact=False)
     with (
         make(tmp_path / "full", vectors) as full,
-        make(tmp_path / "half", vectors, weights="float16") as half,
+        make(tmp_path / "half", vectors, dtype="float16") as half,
     ):
         assert weight_arrays(full) == [WEIGHTS] and weight_arrays(half) == [HALVES]
-        assert half.info().settings["weights"] == "float16"
-        assert "weights" not in full.info().settings
+        assert half.info().settings["dtype"] == "float16"
+        assert "dtype" not in full.info().settings
         shared = 0
         for query in queries:
             best, found = (index.search(query, k=10, exact=True) for index in (full, half))
@@ -160,8 +160,8 @@ def test_an_index_that_asks_for_halves_rounds_and_loses_next_to_nothing(tmp_path
 def test_a_weight_beyond_halves_names_its_document(tmp_path: Path, weight: float) -> None:
     vectors = SparseVectors.from_dicts([{1: 1.0}, {2: 1e-30, 4: weight}], vocab_size=VOCAB)
     with pytest.raises(DataError, match="document 'd1' has the weight") as caught:
-        make(tmp_path / "index", vectors, weights="float16")
-    assert "--weights" in (caught.value.hint or "")
+        make(tmp_path / "index", vectors, dtype="float16")
+    assert "--dtype" in (caught.value.hint or "")
     with make(tmp_path / "other", vectors) as index:
         assert index.search(SparseVector(*map(np.array, ([4], [1.0]))), k=1).scores == [
             float(np.float32(weight))

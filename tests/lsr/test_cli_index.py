@@ -247,13 +247,13 @@ def test_blocks_are_asked_for_and_given_up(cli: Any, tmp_path: Path) -> None:
 def test_weights_are_rounded_where_that_is_asked_for(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "v.jsonl").write_bytes(vectors(0, 9000) + b"broken\n")
     begun = ["index", "v.jsonl", "--vectors", "--out", "d", "--vocab-size", 50]
-    assert cli(*begun, "--weights", "float16").code == 4
+    assert cli(*begun, "--dtype", "float16").code == 4
     (tmp_path / "v.jsonl").write_bytes(vectors(0, 9000))
     other = cli(*begun, "--resume")
-    assert other.code == 2 and "was begun with --weights float16" in other.err
-    assert cli(*begun, "--weights", "float16", "--resume").code == 0
-    assert cli("info", "d", "--json").json()["settings"]["weights"] == "float16"
-    wrong = cli(*begun, "--weights", "int8")
+    assert other.code == 2 and "was begun with --dtype float16" in other.err
+    assert cli(*begun, "--dtype", "float16", "--resume").code == 0
+    assert cli("info", "d", "--json").json()["settings"]["dtype"] == "float16"
+    wrong = cli(*begun, "--dtype", "int8")
     assert wrong.code == 2 and "float16" in wrong.err
-    without = cli("index", "v.jsonl", "--out", "e", "--legs", "bm25", "--weights", "float16")
-    assert without.code == 2 and "--weights is about the sparse leg" in without.err
+    without = cli("index", "v.jsonl", "--out", "e", "--legs", "bm25", "--dtype", "float16")
+    assert without.code == 2 and "--dtype is about the sparse leg" in without.err
