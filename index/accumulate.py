@@ -23,8 +23,9 @@ from .sums import (
     fits,
     length_of,
     mask,
+    tell,
 )
-from .tables import Table, hits_of, lists_of, masks_of, query_of, rows_of, work_of
+from .tables import Table, hits_of, lists_of, masks_of, query_at, query_of, rows_of, work_of
 from .topk import finish, keep_best
 from .touched import has_few, search_touched
 from .windows import BLOCK, RECORD, TIER_CODES, TIERS
@@ -260,33 +261,33 @@ def accumulate(
     lightest: float,
     heaviest: float,
     thread: Table,
-    n_terms: int,
+    n_queries: int,
     k: int,
     at: int,
     room: int,
     threshold: float,
-) -> int:
-    """Find the k best documents of a segment; rank-safe.
+) -> Any:
+    """Find the k best documents of a segment for each query; rank-safe.
 
     segment, masks, thread: see `tables`; kind: an array of the type of the segment's terms.
-    lightest, heaviest: of the lists' heaviest weights. The first n_terms of the thread's query
-    count, all below vocab_size. The hits go to places `at` to `at + room`, best first; room is
-    more than k. threshold > 0: scores below it are not wanted. The answer is how many hits
-    there are, at most k, or -1 when the query is one that `sums.fits` rules out. Documents that
-    score 0 are never among them.
+    lightest, heaviest: of the lists' heaviest weights. The thread's `spans` tell where its first
+    n_queries begin and end; all their terms are below vocab_size. The hits go to places `at` to
+    `at + room`, those of the next query to the next `room` places, best first; room is more than
+    k. threshold > 0: scores below it are not wanted. `told` gets how many hits there are, at most
+    k, or -1 when the query is one that `sums.fits` rules out; the answer is that of the last
+    query. Documents that score 0 are never among them.
     """
-    query, work = query_of(thread), work_of(thread)
-    if not fits(query.weights, n_terms, lightest, heaviest):
-        return -1
-    return _search(
-        lists_of(segment),
-        rows_of(segment, kind),
-        masks_of(masks),
-        vocab_size,
-        query,
-        n_terms,
-        k,
-        np.float32(threshold),
-        work,
-        hits_of(thread, at, room),
-    )
+    queries, work, out = query_of(thread), work_of(thread), masks_of(masks)
+    lists, rows, least = lists_of(segment), rows_of(segment, kind), np.float32(threshold)
+    size: Any = np.int64(-1)
+    for number in range(n_queries):
+        query, before = query_at(queries, work, number), (work.counts[0], work.counts[1])
+        n_terms = query.terms.shape[0]
+        size = np.int64(-1)
+        if fits(query.weights, n_terms, lightest, heaviest):
+            hits = hits_of(thread, at + number * room, room)
+            size = np.int64(
+                _search(lists, rows, out, vocab_size, query, n_terms, k, least, work, hits)
+            )
+        tell(work, number, size, before)
+    return size

@@ -49,7 +49,10 @@ class Masks(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Room for a query: what counts is the first terms, ascending, and their weights."""
+    """Room for a query: what counts is the first terms, ascending, and their weights.
+
+    In a thread's table several queries may follow one another, see `Work.spans`.
+    """
 
     terms: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
@@ -65,6 +68,8 @@ class Work(NamedTuple):
     `histogram` and `peak_counts`, 257 places; `listed` and `parts`, see `shortlist`; `touched` and
     `touched_sums`, see `touched`.
     `counts`: postings added, rows scored and blocks opened are added.
+    `spans`: where each query of a call begins and ends. `told`: for each query hits, postings and
+    scored rows.
     """
 
     sums: npt.NDArray[np.uint16]
@@ -83,6 +88,8 @@ class Work(NamedTuple):
     counts: npt.NDArray[np.int64]
     touched: npt.NDArray[np.int32]
     touched_sums: npt.NDArray[np.uint16]
+    spans: npt.NDArray[np.int64]
+    told: npt.NDArray[np.int64]
 
 
 class Hits(NamedTuple):

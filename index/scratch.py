@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,9 @@ from .arguments import COMPARED, Hits, Lists, Query, Rows, Work, table_of
 from .saturation import NONE
 from .searchable import Searchable
 from .windows import BLOCK, MAX_WINDOW_ROWS, MOST_POSTINGS, RECORD, TIERS, Postings, frozen
+
+#: Queries that a kernel takes in one call.
+CHUNK = 16
 
 
 class Arguments(NamedTuple):
@@ -73,22 +77,44 @@ class Scratch:
             counts=np.zeros(3, np.int64),
             touched=np.empty(MOST_POSTINGS + 1, np.int32),
             touched_sums=np.empty(MOST_POSTINGS + COMPARED, np.uint16),
+            spans=np.zeros(2 * CHUNK, np.int64),
+            told=np.zeros(3 * CHUNK, np.int64),
         )
 
     def take(self, query: SparseVector) -> int:
         """Copy the query in; return its number of terms."""
         n_terms = len(query.terms)
         if n_terms > len(self.query.terms):
-            size = 2 * n_terms
-            self.query = Query(np.empty(size, np.int64), np.empty(size, np.float32))
-            self._replace(
-                bounds=np.empty(size, np.float32),
-                cuts=np.empty(size, np.int64),
-                done=np.empty(size, np.int64),
-            )
+            self._make_terms(2 * n_terms)
         self.query.terms[:n_terms] = query.terms
         self.query.weights[:n_terms] = query.weights
         return n_terms
+
+    def take_all(self, queries: Sequence[SparseVector], vocab_size: int) -> int:
+        """Copy some queries in, `CHUNK` at most; return the most terms that one of them has."""
+        lengths = np.array([len(query.terms) for query in queries])
+        ends = np.cumsum(lengths)
+        total = int(ends[-1])
+        if total > len(self.query.terms):
+            self._make_terms(2 * total)
+        terms, weights = self.query
+        np.concatenate([query.terms for query in queries], out=terms[:total])
+        np.concatenate([query.weights for query in queries], out=weights[:total])
+        spans = self.work.spans
+        spans[: 2 * len(queries) : 2], spans[1 : 2 * len(queries) : 2] = ends - lengths, ends
+        if int(terms[:total].max(initial=0)) >= vocab_size:
+            for at in range(len(queries)):
+                start, stop = spans[2 * at : 2 * at + 2].tolist()
+                spans[2 * at + 1] = start + np.searchsorted(terms[start:stop], vocab_size)
+        return int(lengths.max())
+
+    def _make_terms(self, size: int) -> None:
+        self.query = Query(np.empty(size, np.int64), np.empty(size, np.float32))
+        self._replace(
+            bounds=np.empty(size, np.float32),
+            cuts=np.empty(size, np.int64),
+            done=np.empty(size, np.int64),
+        )
 
     def known(self, n_terms: int, vocab_size: int) -> int:
         """Return how many of the query's terms are in a vocabulary of that size."""

@@ -16,8 +16,8 @@ from lsr.sparse import SparseVector, SparseVectors
 
 from . import cold
 from .arguments import Hits, table_of
-from .knobs import BlockKnobs, Knobs
-from .scratch import Arguments, Scratch, arguments_of, scratch_of_thread
+from .knobs import BlockKnobs, Knobs, SearchKnobs
+from .scratch import CHUNK, Arguments, Scratch, arguments_of, scratch_of_thread
 from .searchable import Live, Searchable
 from .windows import frozen
 
@@ -38,8 +38,6 @@ SPARE = 64
 
 #: The ways through a segment; the first that some segment took names that of a search.
 _WAYS = ("accumulate", "blocks", "exact", "scan")
-
-_CHUNK = 16
 
 
 class Found(NamedTuple):
@@ -222,17 +220,22 @@ def search_many(
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; it must be at least 1")
     asked = list(queries)
-    workers = min(threads or os.cpu_count() or 1, -(-len(asked) // _CHUNK))
-    if workers <= 1:
+    starts = range(0, len(asked), CHUNK)
+    workers = min(threads or os.cpu_count() or 1, len(starts))
+    if k < 1 or (workers <= 1 and _engine.kernels is None):
         return [search(segments, query, k, allowed, knobs) for query in asked]
     _engine.load()
 
     def part(start: int) -> list[Found]:
-        chunk = asked[start : start + _CHUNK]
+        chunk = asked[start : start + CHUNK]
+        if len(segments) == 1 and allowed is None and not isinstance(knobs, BlockKnobs):
+            return _search_chunk(segments[0], chunk, k, knobs)
         return [search(segments, query, k, allowed, knobs) for query in chunk]
 
+    if workers <= 1:
+        return [found for start in starts for found in part(start)]
     with ThreadPoolExecutor(workers, thread_name_prefix="lsr-search") as pool:
-        return [found for chunk in pool.map(part, range(0, len(asked), _CHUNK)) for found in chunk]
+        return [found for chunk in pool.map(part, starts) for found in chunk]
 
 
 def score_rows(
@@ -314,8 +317,9 @@ def _accumulate(
         out = [_ALL if mask is None else frozen(mask, np.bool_) for mask in (live.deleted, keep)]
         masks = table_of(out)
     scratch.make_work(arguments, n_terms)
+    scratch.work.spans[1] = n_terms
     given = *arguments[:2], masks, *arguments[2:5]
-    asked = n_terms, k, at, 2 * k + SPARE, threshold
+    asked = 1, k, at, 2 * k + SPARE, threshold
     if knobs is not None and live.segment.n_rows >= knobs.small:
         wanted = knobs.candidates(k)
         scratch.make_shortlist(wanted)
@@ -338,18 +342,67 @@ def _search_alone(live: Live, query: SparseVector, k: int, knobs: Knobs | None) 
     if not n_terms or not k:
         return None
     scratch.make_room(2 * k + SPARE)
-    hits, counts = scratch.hits, scratch.work.counts
+    counts = scratch.work.counts
     counts[0] = counts[1] = counts[2] = 0
     arguments = arguments_of(segment)
     size, path = _accumulate(live, arguments, scratch, 0, n_terms, k, None, TINY, knobs)
     if size < 0:
         return None
-    rows = hits.rows[:size].copy()
+    return _copied(segment, scratch, 0, size, path, *counts.tolist())
+
+
+def _search_chunk(
+    live: Live, queries: Sequence[SparseVector], k: int, knobs: SearchKnobs | None
+) -> list[Found]:
+    """Do what `search` does with one segment and no filter for some queries, in one call.
+
+    Threads that search wait for one another in Python only.
+    """
+    segment, scratch = live.segment, scratch_of_thread()
+    wanted = min(k, segment.n_documents)
+    if not wanted:
+        return [search([live], query, k, None, knobs) for query in queries]
+    arguments = arguments_of(segment)
+    scratch.make_work(arguments, scratch.take_all(queries, segment.vocab_size))
+    room = 2 * wanted + SPARE
+    scratch.make_room(len(queries) * room)
+    masks = _NONE_OUT
+    if live.deleted is not None:
+        # Held until the kernel is done with it.
+        deleted = frozen(live.deleted, np.bool_)
+        masks = table_of([deleted, _ALL])
+    given = *arguments[:2], masks, *arguments[2:5]
+    fast = knobs is not None and segment.n_rows >= knobs.small
+    if knobs is not None and fast:
+        rows = knobs.candidates(wanted)
+        scratch.make_shortlist(rows)
+        asked = len(queries), wanted, 0, room, TINY, knobs.cutoff, rows
+        _engine.kernels.shortlist(*given, scratch.table(), *asked)
+    else:
+        _engine.kernels.accumulate(*given, scratch.table(), len(queries), wanted, 0, room, TINY)
+    told = scratch.work.told.reshape(-1, 3)[: len(queries)].tolist()
+    way = "accumulate" if fast else "exact"
+    found = [
+        _copied(segment, scratch, at * room, max(0, size), way, postings, scored)
+        for at, (size, postings, scored) in enumerate(told)
+    ]
+    for at, (size, _, _) in enumerate(told):
+        # Nothing to look for, a query for no kernel, or too little read: it has its own ways.
+        if size <= 0 or (fast and size < wanted):
+            found[at] = search([live], queries[at], k, None, knobs)
+    return found
+
+
+def _copied(
+    segment: Searchable, scratch: Scratch, at: int, size: int, way: str, *counts: int
+) -> Found:
+    """Return so many hits that lie in the scratch from `at`."""
+    rows = scratch.hits.rows[at : at + size].copy()
     documents = (
         rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)
     )
     owners = _ZEROS[:size] if size <= len(_ZEROS) else np.zeros(size, np.int64)
-    return Found(owners, documents, rows, hits.scores[:size].copy(), path, *counts.tolist())
+    return Found(owners, documents, rows, scratch.hits.scores[at : at + size].copy(), way, *counts)
 
 
 def _search_cold(

@@ -26,8 +26,9 @@ from .sums import (
     fits,
     length_of,
     mask,
+    tell,
 )
-from .tables import Table, hits_of, lists_of, masks_of, query_of, rows_of, work_of
+from .tables import Table, hits_of, lists_of, masks_of, query_at, query_of, rows_of, work_of
 from .topk import finish, keep_best
 from .windows import BLOCK, RECORD, TIER_CODES, TIERS
 
@@ -302,15 +303,15 @@ def shortlist(
     lightest: float,
     heaviest: float,
     thread: Table,
-    n_terms: int,
+    n_queries: int,
     k: int,
     at: int,
     room: int,
     threshold: float,
     cutoff: float,
     wanted: int,
-) -> int:
-    """Find k good documents of a segment, with their true scores.
+) -> Any:
+    """Find k good documents of a segment for each query, with their true scores.
 
     cutoff: postings of a term that all rows have are left out below this share of the length of
     the vector of what each term can add at most; for rarer terms less, by the root of their
@@ -318,11 +319,17 @@ def shortlist(
     and `parts` have room for more than twice as many. The other arguments and the answer are
     those of `accumulate`.
     """
-    query, work = query_of(thread), work_of(thread)
-    if not fits(query.weights, n_terms, lightest, heaviest):
-        return -1
+    queries, work, out = query_of(thread), work_of(thread), masks_of(masks)
     lists, rows = lists_of(segment), rows_of(segment, kind)
-    share = np.float32(cutoff)
-    count = _list(lists, rows, masks_of(masks), vocab_size, query, n_terms, share, wanted, work)
-    hits = hits_of(thread, at, room)
-    return _score(rows, query, n_terms, count, k, np.float32(threshold), work, hits)
+    share, least = np.float32(cutoff), np.float32(threshold)
+    size: Any = np.int64(-1)
+    for number in range(n_queries):
+        query, before = query_at(queries, work, number), (work.counts[0], work.counts[1])
+        n_terms = query.terms.shape[0]
+        size = np.int64(-1)
+        if fits(query.weights, n_terms, lightest, heaviest):
+            count = _list(lists, rows, out, vocab_size, query, n_terms, share, wanted, work)
+            hits = hits_of(thread, at + number * room, room)
+            size = np.int64(_score(rows, query, n_terms, count, k, least, work, hits))
+        tell(work, number, size, before)
+    return size

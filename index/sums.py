@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import Lists, Masks, Query
+from .arguments import Lists, Masks, Query, Work
 from .jit import inner, prefetch
 from .windows import BLOCK, RECORD, TIERS
 
@@ -30,6 +30,8 @@ def fits(weights: npt.NDArray[np.float32], n_terms: int, lightest: float, heavie
     """Return whether the units can express what lists add, whose heaviest weights are given."""
     if n_terms > MOST_TERMS:
         return False
+    if n_terms == 0:
+        return True
     low, high = weights[0], weights[0]
     for at in range(1, n_terms):
         low, high = min(low, weights[at]), max(high, weights[at])
@@ -71,6 +73,14 @@ def fetch_list(lists: Lists, first: int, number: int, done: Any, cut: Any) -> No
         stop = min(np.int64(lists.records[at + 1 + cut]), start + done + FETCHED)
         for ahead in range(first + start + done, first + stop, 16):
             prefetch(lists.entries, ahead)
+
+
+@inner
+def tell(work: Work, number: int, size: Any, before: Any) -> None:
+    """Put down what a query found; `before` is what the counts were."""
+    work.told[3 * number] = size
+    work.told[3 * number + 1] = work.counts[POSTINGS] - before[POSTINGS]
+    work.told[3 * number + 2] = work.counts[SCORED] - before[SCORED]
 
 
 @inner

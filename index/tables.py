@@ -119,4 +119,13 @@ def work_of(thread: Table) -> Any:
         _array(thread, 18, np.int64),
         _array(thread, 19, np.int32),
         _array(thread, 20, np.uint16),
+        _array(thread, 21, np.int64),
+        _array(thread, 22, np.int64),
     )
+
+
+@kernel
+def query_at(query: Query, work: Work, number: int) -> Any:
+    """Return a query of those in a thread's table."""
+    start, stop = work.spans[2 * number], work.spans[2 * number + 1]
+    return Query(query.terms[start:stop], query.weights[start:stop])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lsr.errors import ConfigError, IndexFormatError
 from lsr.index import search as module
 from lsr.index.exact import exact_search
+from lsr.index.knobs import SearchKnobs
 from lsr.index.search import Found, load_kernels, score_rows, search, search_many
 from lsr.index.warmup import MemoryLive, MemorySegment
 from lsr.sparse import SparseVector, SparseVectors
@@ -248,6 +249,38 @@ def test_threads_return_what_one_thread_returns() -> None:
     assert search_many(segments, [], 7) == []
     with pytest.raises(ConfigError, match="threads is 0"):
         search_many(segments, queries, 7, threads=0)
+
+
+@pytest.mark.parametrize("knobs", [None, SearchKnobs(0.5, 1.5, small=0)])
+@pytest.mark.parametrize("deleted", [None, [0, 5, 17]])
+@pytest.mark.parametrize("k", [1, 9, 400])
+def test_queries_in_one_call_find_what_each_finds_alone(
+    knobs: SearchKnobs | None, deleted: list[int] | None, k: int
+) -> None:
+    load_kernels()
+    rng = np.random.default_rng(5)
+    rows = [
+        {int(term): float(term % 7 + 1) for term in rng.choice(60, 9, replace=False)}
+        for _ in range(300)
+    ]
+    gone = None if deleted is None else [row in deleted for row in range(300)]
+    index = live(rows, vocab_size=64, deleted=gone)
+    queries = [vector(rows[at]) for at in range(40)]
+    # None of their terms, none at all, one beyond the vocabulary, what no unit expresses, many.
+    queries[3:8] = [
+        vector({63: 1.0}),
+        vector({}),
+        vector({2: 1.0, 900: 3.0}),
+        vector({1: 1e30, 2: 1e-30}),
+        vector(dict.fromkeys(range(60), 1.0)),
+    ]
+    alone = [search([index], query, k, None, knobs) for query in queries]
+    for threads in (1, 2):
+        for one, other in zip(
+            search_many([index], queries, k, threads=threads, knobs=knobs), alone, strict=True
+        ):
+            assert [part.tolist() for part in one[:4]] == [part.tolist() for part in other[:4]]
+            assert one[4:] == other[4:]
 
 
 def test_results_stay_as_they_are_when_the_next_query_runs(engine: str) -> None:
