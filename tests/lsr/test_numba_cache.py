@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def test_every_file_of_kernels_renews_the_cache_of_the_others() -> None:
     from lsr.index import jit
 
     folder = Path(jit.__file__).parent
-    files = {path.stem for path in folder.glob("*.py") if "@kernel" in path.read_text("utf-8")}
+    compiled = re.compile(r"^@(kernel|inner|inlined)$", re.MULTILINE)
+    files = {path.stem for path in folder.glob("*.py") if compiled.search(path.read_text("utf-8"))}
     constants = {"jit", "windows", "arguments", "blocks"}
     assert set(jit.SOURCES) == files | constants
