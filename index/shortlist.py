@@ -245,7 +245,7 @@ def _list(
             spare -= 1
             if spare < 0:
                 continue
-        work.listed[kept] = work.listed[at]
+        work.listed[kept], work.parts[kept] = work.listed[at], work.parts[at]
         kept += 1
     return kept
 
@@ -333,3 +333,30 @@ def shortlist(
             size = np.int64(_score(rows, query, n_terms, count, k, least, work, hits))
         tell(work, number, size, before)
     return size
+
+
+@kernel
+def listing(
+    segment: Table,
+    kind: npt.NDArray[Any],
+    masks: Table,
+    vocab_size: int,
+    lightest: float,
+    heaviest: float,
+    thread: Table,
+    n_terms: int,
+    cutoff: float,
+    wanted: int,
+) -> int:
+    """List the rows that `shortlist` would score, ascending; return how many, -1 if it cannot.
+
+    They are in the thread's `listed`, their sums in `parts`. Of rows with the same sum the first
+    are taken, so that fewer wanted rows are the first of more. The arguments are those of
+    `shortlist`.
+    """
+    query, work = query_of(thread), work_of(thread)
+    if not fits(query.weights, n_terms, lightest, heaviest):
+        return -1
+    lists, rows = lists_of(segment), rows_of(segment, kind)
+    share = np.float32(cutoff)
+    return _list(lists, rows, masks_of(masks), vocab_size, query, n_terms, share, wanted, work)
