@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from lsr.sparse import SparseVector
 
 from .knobs import SMALL, BlockKnobs, Knobs, SearchKnobs
 from .legs import SPARSE, leg_settings
-from .search import Found, search
+from .search import search
 from .searchable import Live
+from .trials import AnyKnobs, Point, Trial, cost_of, try_shortlists
 
 if TYPE_CHECKING:
     from .transaction import Transaction
@@ -31,9 +32,6 @@ DEFAULT_RECALL = 0.99
 #: Numbers of hits that are calibrated; a search goes by the first that is at least its k.
 SIZES = (10, 100, 1000)
 
-#: What a row scored in full costs, in postings added, and what a window costs.
-ROW_COST, WINDOW_COST = 300, 12_000
-
 #: A target counts as reached when the sample is this much above it, as samples vary.
 MARGIN = 0.004
 
@@ -42,24 +40,12 @@ BLOCK_ROW_COST, LOOKUP_COST = 200, 50
 
 _LISTS = (4, 6, 9, 13, 20, 30, 45)
 _SKIP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-_CUTOFFS = (1.3, 1.05, 0.85, 0.7, 0.57, 0.47, 0.38, 0.31, 0.25, 0.2, 0.165, 0.135, 0.11, 0.09)
-_OVERSAMPLES = (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0)
 _QUERIES = 64
 #: Terms of queries made of documents, in turn: real ones are short and long, too.
 _QUERY_TERMS = (16, 48)
 
 
 Value = TypeVar("Value")
-AnyKnobs = TypeVar("AnyKnobs", SearchKnobs, BlockKnobs)
-
-
-@dataclass(frozen=True, slots=True)
-class Point(Generic[AnyKnobs]):
-    """Knobs that were tried: the recall that they reached, and what they cost."""
-
-    recall: float
-    cost: float
-    knobs: AnyKnobs
 
 
 class BlockChoice(NamedTuple):
@@ -186,9 +172,10 @@ def calibrate(
 ) -> Calibration | None:
     """Return the knobs for each target, or None when all segments are small.
 
-    Without `queries`, the heaviest terms of documents all over the index are searched for. What
-    is compared is counted, not timed, so that the same index gives the same table. Takes some
-    thousand searches. Raises DataError when none of the given queries has a term.
+    Without `queries`, terms of documents all over the index are searched for. What is compared
+    is counted, not timed, so that the same index gives the same table. Takes the time of some
+    thousand searches, and of as many more with blocks. Raises DataError when none of the given
+    queries has a term.
     """
     large = _large(segments)
     if not large:
@@ -199,20 +186,28 @@ def calibrate(
         raise DataError(f"none of the {len(queries):,} queries has a term to search for")
     if not asked:
         return None
-    n_documents = _count(large)
-    sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
+    with_blocks = have_blocks(large)
+    told = progress or (lambda share: None)
+    trials = _trials(large, asked, _part(told, 0.0, 0.1))
+    costs = {size: _exact_cost(large, trials, size) for size in trials[0].best}
+
+    def settled(k: int, points: Sequence[Point[SearchKnobs]], least: float) -> bool:
+        cheapest = [_cheapest(points, target) for target in TARGETS]
+        return all(
+            min(costs[k], np.inf if point is None else point.cost) <= least for point in cheapest
+        )
+
+    points = try_shortlists(large, trials, settled, _part(told, 0.1, 0.4 if with_blocks else 1.0))
     table, blocks = {}, {}
-    for number, size in enumerate(sizes):
-        some = asked if size <= 100 else asked[: max(20, len(asked) // 4)]
-
-        def tell(share: float, before: int = number) -> None:
-            if progress is not None:
-                progress((before + share) / len(sizes))
-
-        table[size], blocks[size] = _calibrate_size(large, some, size, tell)
+    for number, size in enumerate(costs):
+        chosen = _choices(points[size], costs[size])
+        table[size] = {target: point and point.knobs for target, point in chosen.items()}
+        if with_blocks:
+            others = {target: point.cost if point else costs[size] for target, point in chosen.items()}
+            share = [0.4 + 0.6 * at / len(costs) for at in (number, number + 1)]
+            blocks[size] = _block_choices(large, trials, size, others, _part(told, *share))
     source = "documents" if queries is None else "queries"
-    with_blocks = blocks if have_blocks(large) else None
-    return Calibration(table, source, len(asked), n_documents, with_blocks)
+    return Calibration(table, source, len(asked), _count(large), blocks if with_blocks else None)
 
 
 def calibrate_in(
@@ -265,87 +260,83 @@ def _count(segments: Sequence[Live]) -> int:
     return sum(live.segment.n_documents for live in segments)
 
 
-def _calibrate_size(
-    segments: Sequence[Live],
-    queries: Sequence[SparseVector],
-    k: int,
-    progress: Callable[[float], None],
-) -> tuple[dict[float, SearchKnobs | None], dict[float, BlockChoice]]:
-    best = [search(segments, query, k) for query in queries]
-    least = [found.scores[-1] if len(found.scores) else np.float32(0) for found in best]
-    exact_cost = float(np.mean([_cost(segments, found) for found in best]))
+def _trials(
+    segments: Sequence[Live], queries: Sequence[SparseVector], progress: Callable[[float], None]
+) -> list[Trial]:
+    """Search exactly; many hits are looked for with the first quarter of the queries only."""
+    n_documents, trials = _count(segments), []
+    sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
+    for number, query in enumerate(queries):
+        some = number < max(20, len(queries) // 4)
+        best = {size: search(segments, query, size) for size in sizes if size <= 100 or some}
+        trials.append(Trial(query, best))
+        progress((number + 1) / len(queries))
+    return trials
 
-    def tried(knobs: AnyKnobs) -> Point[AnyKnobs]:
-        found = [search(segments, query, k, knobs=knobs) for query in queries]
-        reached = [
-            np.count_nonzero(one.scores >= low) / max(1, len(true.scores))
-            for one, low, true in zip(found, least, best, strict=True)
-        ]
-        pairs = zip(found, queries, strict=True)
-        costs = [_cost(segments, one, knobs, len(query.terms)) for one, query in pairs]
-        return Point(float(np.mean(reached)), float(np.mean(costs)), knobs)
 
-    lists_tried = _LISTS if have_blocks(segments) else ()
-    steps = len(_OVERSAMPLES) + len(lists_tried)
-    points: list[Point[SearchKnobs]] = []
-    for step, oversample in enumerate(_OVERSAMPLES):
-        progress(step / steps)
-        points += _around_targets(tried, oversample)
-    block_points: list[Point[BlockKnobs]] = []
-    for step, lists in enumerate(lists_tried, len(_OVERSAMPLES)):
-        progress(step / steps)
-        for skip_ratio in _SKIP_RATIOS:
-            block_points.append(tried(BlockKnobs(lists, skip_ratio)))
-            if block_points[-1].recall >= TARGETS[-1] + MARGIN:
-                break
-    progress(1.0)
-    chosen: dict[float, SearchKnobs | None] = {}
-    blocks: dict[float, BlockChoice] = {}
+def _exact_cost(segments: Sequence[Live], trials: Sequence[Trial], k: int) -> float:
+    return float(np.mean([cost_of(segments, one.best[k]) for one in trials if k in one.best]))
+
+
+def _part(progress: Callable[[float], None], start: float, stop: float) -> Callable[[float], None]:
+    """Return what tells the progress of a part of the work."""
+    return lambda share: progress(start + share * (stop - start))
+
+
+def _choices(
+    points: Sequence[Point[SearchKnobs]], exact_cost: float
+) -> dict[float, Point[SearchKnobs] | None]:
+    """Return for each target the cheapest point that reaches it, None if exact search is."""
+    chosen = {}
     for target in TARGETS:
-        cheapest, cost = _cheapest(points, target), exact_cost
+        cheapest = _cheapest(points, target)
         pays = cheapest is not None and cheapest.cost < exact_cost
-        chosen[target] = cheapest.knobs if cheapest is not None and pays else None
-        if cheapest is not None and pays:
-            cost = cheapest.cost
-        fewest = _cheapest(block_points, target)
-        if fewest is not None:
-            blocks[target] = BlockChoice(fewest.knobs, fewest.cost < cost)
-    return chosen, blocks
+        chosen[target] = cheapest if pays else None
+    return chosen
 
 
-def _around_targets(
-    tried: Callable[[SearchKnobs], Point[SearchKnobs]], oversample: float
-) -> list[Point[SearchKnobs]]:
-    """Return the points of an oversample with the largest cutoff for each target, by bisection."""
-    points: dict[int, Point[SearchKnobs]] = {}
-    for target in TARGETS:
-        low, high = 0, len(_CUTOFFS)
-        while low < high:
-            middle = (low + high) // 2
-            if middle not in points:
-                points[middle] = tried(SearchKnobs(_CUTOFFS[middle], oversample))
-            if points[middle].recall >= target + MARGIN:
-                high = middle
-            else:
-                low = middle + 1
-        if low == len(_CUTOFFS):
-            break  # not by these rows, whatever is read
-    return list(points.values())
+def _block_choices(
+    segments: Sequence[Live],
+    trials: Sequence[Trial],
+    k: int,
+    costs: Mapping[float, float],
+    progress: Callable[[float], None],
+) -> dict[float, BlockChoice]:
+    """Return for each target the blocks that cost least; `costs` are those of the other ways."""
+    points: list[Point[BlockKnobs]] = []
+    for step, lists in enumerate(_LISTS):
+        for skip_ratio in _SKIP_RATIOS:
+            points.append(_try_blocks(segments, trials, k, BlockKnobs(lists, skip_ratio)))
+            if points[-1].recall >= TARGETS[-1] + MARGIN:
+                break
+        progress((step + 1) / len(_LISTS))
+    fewest = {target: _cheapest(points, target) for target in TARGETS}
+    return {
+        target: BlockChoice(point.knobs, point.cost < costs[target])
+        for target, point in fewest.items()
+        if point is not None
+    }
+
+
+def _try_blocks(
+    segments: Sequence[Live], trials: Sequence[Trial], k: int, knobs: BlockKnobs
+) -> Point[BlockKnobs]:
+    """Search for all trials; what scores as much as the k-th best counts as found."""
+    reached, costs = [], []
+    for query, best in trials:
+        if k not in best:
+            continue
+        found, true = search(segments, query, k, knobs=knobs), best[k].scores
+        least = true[-1] if len(true) else np.float32(0)
+        reached.append(np.count_nonzero(found.scores >= least) / max(1, len(true)))
+        lookups = len(segments) * min(knobs.lists, len(query.terms)) * len(query.terms)
+        costs.append(found.postings + BLOCK_ROW_COST * found.scored + LOOKUP_COST * lookups)
+    return Point(float(np.mean(reached)), float(np.mean(costs)), knobs)
 
 
 def _cheapest(points: Sequence[Point[AnyKnobs]], target: float) -> Point[AnyKnobs] | None:
     enough = [point for point in points if point.recall >= min(target + MARGIN, 1.0)]
     return min(enough, key=lambda point: point.cost, default=None)
-
-
-def _cost(
-    segments: Sequence[Live], found: Found, knobs: Knobs | None = None, n_terms: int = 0
-) -> float:
-    if isinstance(knobs, BlockKnobs):
-        lookups = len(segments) * min(knobs.lists, n_terms) * n_terms
-        return found.postings + BLOCK_ROW_COST * found.scored + LOOKUP_COST * lookups
-    windows = sum(len(live.segment.postings[0]) - 1 for live in segments)
-    return found.postings + ROW_COST * found.scored + WINDOW_COST * windows
 
 
 def _samples(segments: Sequence[Live]) -> Iterator[SparseVector]:
