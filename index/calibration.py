@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -13,9 +13,9 @@ from lsr.sparse import SparseVector
 
 from .knobs import SMALL, BlockKnobs, Knobs, SearchKnobs
 from .legs import SPARSE, leg_settings
-from .search import search
+from .samples import Source, draw_samples
 from .searchable import Live
-from .trials import AnyKnobs, Point, Trial, cost_of, try_shortlists
+from .trials import AnyKnobs, Point, Trial, find_others, try_shortlists
 
 if TYPE_CHECKING:
     from .transaction import Transaction
@@ -32,18 +32,17 @@ DEFAULT_RECALL = 0.99
 #: Numbers of hits that are calibrated; a search goes by the first that is at least its k.
 SIZES = (10, 100, 1000)
 
-#: A target counts as reached when the sample is this much above it, as samples vary.
-MARGIN = 0.004
+#: A target counts as reached when the sample is this much above it, as samples vary: this share
+#: of what may be missed, but at most so much.
+MARGIN, MOST_MARGIN = 0.25, 0.008
 
 #: What a document found in blocks costs in the same units, and to look a term up in a summary.
 BLOCK_ROW_COST, LOOKUP_COST = 200, 50
 
 _LISTS = (4, 6, 9, 13, 20, 30, 45)
 _SKIP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-_QUERIES = 64
-#: Terms of queries made of documents, in turn: real ones are short and long, too.
-_QUERY_TERMS = (16, 48)
-
+#: Queries made of documents, and those given that are looked at.
+_QUERIES, _MOST_QUERIES = 192, 512
 
 Value = TypeVar("Value")
 
@@ -180,8 +179,12 @@ def calibrate(
     large = _large(segments)
     if not large:
         return None
-    asked = list(_samples(large)) if queries is None else list(queries)
-    asked = [query for query in asked if len(query.terms)][: 8 * _QUERIES]
+    asked: list[tuple[SparseVector, Source | None]] = (
+        list(draw_samples(large, _QUERIES))
+        if queries is None
+        else [(query, None) for query in queries]
+    )
+    asked = [(query, source) for query, source in asked if len(query.terms)][:_MOST_QUERIES]
     if not asked and queries is not None:
         raise DataError(f"none of the {len(queries):,} queries has a term to search for")
     if not asked:
@@ -189,7 +192,7 @@ def calibrate(
     with_blocks = have_blocks(large)
     told = progress or (lambda share: None)
     trials = _trials(large, asked, _part(told, 0.0, 0.1))
-    costs = {size: _exact_cost(large, trials, size) for size in trials[0].best}
+    costs = {size: _exact_cost(trials, size) for size in trials[0].costs}
 
     def settled(k: int, points: Sequence[Point[SearchKnobs]], least: float) -> bool:
         cheapest = [_cheapest(points, target) for target in TARGETS]
@@ -203,7 +206,9 @@ def calibrate(
         chosen = _choices(points[size], costs[size])
         table[size] = {target: point and point.knobs for target, point in chosen.items()}
         if with_blocks:
-            others = {target: point.cost if point else costs[size] for target, point in chosen.items()}
+            others = {
+                target: point.cost if point else costs[size] for target, point in chosen.items()
+            }
             share = [0.4 + 0.6 * at / len(costs) for at in (number, number + 1)]
             blocks[size] = _block_choices(large, trials, size, others, _part(told, *share))
     source = "documents" if queries is None else "queries"
@@ -261,21 +266,23 @@ def _count(segments: Sequence[Live]) -> int:
 
 
 def _trials(
-    segments: Sequence[Live], queries: Sequence[SparseVector], progress: Callable[[float], None]
+    segments: Sequence[Live],
+    asked: Sequence[tuple[SparseVector, Source | None]],
+    progress: Callable[[float], None],
 ) -> list[Trial]:
     """Search exactly; many hits are looked for with the first quarter of the queries only."""
     n_documents, trials = _count(segments), []
     sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
-    for number, query in enumerate(queries):
-        some = number < max(20, len(queries) // 4)
-        best = {size: search(segments, query, size) for size in sizes if size <= 100 or some}
-        trials.append(Trial(query, best))
-        progress((number + 1) / len(queries))
+    for number, (query, source) in enumerate(asked):
+        some = number < max(20, len(asked) // 4)
+        here = [size for size in sizes if size <= 100 or some]
+        trials.append(Trial.of(segments, query, source, here))
+        progress((number + 1) / len(asked))
     return trials
 
 
-def _exact_cost(segments: Sequence[Live], trials: Sequence[Trial], k: int) -> float:
-    return float(np.mean([cost_of(segments, one.best[k]) for one in trials if k in one.best]))
+def _exact_cost(trials: Sequence[Trial], k: int) -> float:
+    return float(np.mean([trial.costs[k] for trial in trials if k in trial.costs]))
 
 
 def _part(progress: Callable[[float], None], start: float, stop: float) -> Callable[[float], None]:
@@ -307,7 +314,7 @@ def _block_choices(
     for step, lists in enumerate(_LISTS):
         for skip_ratio in _SKIP_RATIOS:
             points.append(_try_blocks(segments, trials, k, BlockKnobs(lists, skip_ratio)))
-            if points[-1].recall >= TARGETS[-1] + MARGIN:
+            if points[-1].recall >= _with_margin(TARGETS[-1]):
                 break
         progress((step + 1) / len(_LISTS))
     fewest = {target: _cheapest(points, target) for target in TARGETS}
@@ -323,10 +330,10 @@ def _try_blocks(
 ) -> Point[BlockKnobs]:
     """Search for all trials; what scores as much as the k-th best counts as found."""
     reached, costs = [], []
-    for query, best in trials:
-        if k not in best:
+    for query, source, best, sizes in trials:
+        if k not in sizes:
             continue
-        found, true = search(segments, query, k, knobs=knobs), best[k].scores
+        found, true = find_others(segments, query, source, k, knobs), best.scores[:k]
         least = true[-1] if len(true) else np.float32(0)
         reached.append(np.count_nonzero(found.scores >= least) / max(1, len(true)))
         lookups = len(segments) * min(knobs.lists, len(query.terms)) * len(query.terms)
@@ -334,22 +341,10 @@ def _try_blocks(
     return Point(float(np.mean(reached)), float(np.mean(costs)), knobs)
 
 
+def _with_margin(target: float) -> float:
+    return target + min(MARGIN * (1 - target), MOST_MARGIN)
+
+
 def _cheapest(points: Sequence[Point[AnyKnobs]], target: float) -> Point[AnyKnobs] | None:
-    enough = [point for point in points if point.recall >= min(target + MARGIN, 1.0)]
+    enough = [point for point in points if point.recall >= _with_margin(target)]
     return min(enough, key=lambda point: point.cost, default=None)
-
-
-def _samples(segments: Sequence[Live]) -> Iterator[SparseVector]:
-    """Yield the heaviest terms of documents, evenly spread over the segments."""
-    n_rows = sum(live.segment.n_rows for live in segments)
-    for live in segments:
-        indptr, terms, weights = live.segment.forward
-        count = max(1, _QUERIES * live.segment.n_rows // n_rows)
-        rows = np.linspace(0, live.segment.n_rows - 1, count).astype(np.int64).tolist()
-        for number, row in enumerate(rows):
-            span = slice(int(indptr[row]), int(indptr[row + 1]))
-            row_terms, row_weights = terms[span].astype(np.uint32), np.array(weights[span])
-            size = _QUERY_TERMS[number % len(_QUERY_TERMS)]
-            order = np.argsort(-row_weights, kind="stable")[:size]
-            order = np.sort(order)
-            yield SparseVector(row_terms[order], row_weights[order])

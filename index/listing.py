@@ -16,52 +16,85 @@ from .windows import frozen
 
 _ALL = frozen(np.zeros(0, np.bool_))
 
+Numbers = npt.NDArray[np.int64]
+
 
 class Listing(NamedTuple):
-    """The rows of a segment by the sums of their heavy postings, best first.
+    """Rows of a segment, and their places by the sums of their heavy postings, from 0.
 
-    `rows` int64; of equal sums the earlier row comes first, so that a shortlist of n rows is the
-    first n of a longer one. `postings` were added.
+    `rows` ascend. Of equal sums the earlier row comes first, so that a shortlist of n rows has
+    those in the first n places of a longer one. `documents` are those of the rows, the same array
+    when each row is a document. `postings` were added.
     """
 
-    rows: npt.NDArray[np.int64]
+    rows: Numbers
+    documents: Numbers
+    places: Numbers
     postings: int
 
-    def places(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return where each of the given rows stands, from 0; behind the end if it does not."""
-        if not len(self.rows):
+    @property
+    def size(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def places_of(self, rows: Numbers) -> Numbers:
+        """Return where each of the given rows stands; behind all others if it is not listed."""
+        if not self.size:
             return np.zeros(len(rows), np.int64)
-        order = np.argsort(self.rows)
-        near = order[np.minimum(np.searchsorted(self.rows, rows, sorter=order), len(order) - 1)]
-        return np.where(self.rows[near] == rows, near, len(order))
+        at = np.minimum(np.searchsorted(self.rows, rows), self.size - 1)
+        return np.where(self.rows[at] == rows, self.places[at], self.size)
+
+    def rows_with(self, n_documents: int) -> float:
+        """Return how many of the first rows have so many documents; inf if all have fewer."""
+        if self.documents is self.rows:
+            return n_documents if n_documents <= self.size else np.inf
+        in_order = np.empty_like(self.documents)
+        in_order[self.places] = self.documents
+        first = np.sort(np.unique(in_order, return_index=True)[1])
+        return int(first[n_documents - 1]) + 1 if n_documents <= len(first) else np.inf
+
+    def without(self, document: int) -> Listing:
+        """Return the listing without the rows of a document."""
+        others = self.documents != document
+        if others.all():
+            return self
+        rows, gone = self.rows[others], np.sort(self.places[~others])
+        places = self.places[others]
+        documents = rows if self.documents is self.rows else self.documents[others]
+        return Listing(rows, documents, places - np.searchsorted(gone, places), self.postings)
 
 
 def list_rows(live: Live, query: SparseVector, cutoff: float, wanted: int) -> Listing:
-    """Return the rows that an approximate search with these knobs scores in full.
+    """Return the `wanted` rows that an approximate search with this cutoff scores in full.
 
     None are listed for a query that the kernel cannot express, see `sums.fits`.
 
     >>> from lsr.index.warmup import MemoryLive, MemorySegment
     >>> from lsr.sparse import SparseVectors
-    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {1: 2.0}, {3: 1.0}], vocab_size=4)
-    >>> list_rows(MemoryLive(MemorySegment.build(vectors)), vectors[0], 0, 9).rows.tolist()
-    [1, 0]
+    >>> vectors = SparseVectors.from_dicts([{1: 1.0}, {3: 1.0}, {1: 2.0}], vocab_size=4)
+    >>> found = list_rows(MemoryLive(MemorySegment.build(vectors)), vectors[0], 0.1, 9)
+    >>> found.rows.tolist(), found.places.tolist()
+    ([0, 2], [1, 0])
     """
     from .kernels import listing
 
     segment, scratch = live.segment, scratch_of_thread()
     n_terms = scratch.known(scratch.take(query), segment.vocab_size)
-    if not n_terms:
-        return Listing(np.empty(0, np.int64), 0)
-    arguments = arguments_of(segment)
-    deleted = _ALL if live.deleted is None else frozen(live.deleted, np.bool_)
-    scratch.make_work(arguments, n_terms)
-    scratch.make_shortlist(wanted)
-    scratch.work.counts.fill(0)
-    masks = table_of([deleted, _ALL])
-    count = listing(
-        *arguments[:2], masks, *arguments[2:5], scratch.table(), n_terms, cutoff, wanted
+    count = postings = 0
+    if n_terms:
+        arguments = arguments_of(segment)
+        deleted = _ALL if live.deleted is None else frozen(live.deleted, np.bool_)
+        masks = table_of([deleted, _ALL])
+        scratch.make_work(arguments, n_terms)
+        scratch.make_shortlist(wanted)
+        scratch.work.counts.fill(0)
+        given = arguments.table, arguments.kind, masks, *arguments[2:5], scratch.table()
+        count = max(0, listing(*given, n_terms, cutoff, wanted))
+        postings = int(scratch.work.counts[0])
+    rows, sums = scratch.work.listed[:count].copy(), scratch.work.parts[:count]
+    places = np.empty(count, np.int64)
+    places[np.argsort(255 - sums, kind="stable")] = np.arange(count)
+    documents = (
+        rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)
     )
-    rows, sums = scratch.work.listed[: max(count, 0)], scratch.work.parts[: max(count, 0)]
-    order = np.argsort(255 - sums, kind="stable")
-    return Listing(rows[order], int(scratch.work.counts[0]))
+    return Listing(rows, documents, places, postings)
