@@ -15,6 +15,7 @@ from .searchable import Live
 from .windows import frozen
 
 _ALL = frozen(np.zeros(0, np.bool_))
+_NONE_OUT = table_of([_ALL, _ALL])
 
 Numbers = npt.NDArray[np.int64]
 
@@ -23,12 +24,12 @@ class Listing(NamedTuple):
     """Rows of a segment, and their places by the sums of their heavy postings, from 0.
 
     `rows` ascend. Of equal sums the earlier row comes first, so that a shortlist of n rows has
-    those in the first n places of a longer one. `documents` are those of the rows, the same array
-    when each row is a document. `postings` were added.
+    those in the first n places of a longer one. `documents` are those of the rows, None when each
+    row is a document. `postings` were added.
     """
 
     rows: Numbers
-    documents: Numbers
+    documents: npt.NDArray[np.uint32] | None
     places: Numbers
     postings: int
 
@@ -46,28 +47,21 @@ class Listing(NamedTuple):
 
     def rows_with(self, n_documents: int) -> float:
         """Return how many of the first rows have so many documents; inf if all have fewer."""
-        if self.documents is self.rows:
+        if self.documents is None:
             return n_documents if n_documents <= self.size else np.inf
         in_order = np.empty_like(self.documents)
         in_order[self.places] = self.documents
         first = np.sort(np.unique(in_order, return_index=True)[1])
         return int(first[n_documents - 1]) + 1 if n_documents <= len(first) else np.inf
 
-    def without(self, document: int) -> Listing:
-        """Return the listing without the rows of a document."""
-        others = self.documents != document
-        if others.all():
-            return self
-        rows, gone = self.rows[others], np.sort(self.places[~others])
-        places = self.places[others]
-        documents = rows if self.documents is self.rows else self.documents[others]
-        return Listing(rows, documents, places - np.searchsorted(gone, places), self.postings)
 
-
-def list_rows(live: Live, query: SparseVector, cutoff: float, wanted: int) -> Listing:
+def list_rows(
+    live: Live, query: SparseVector, cutoff: float, wanted: int, but: int | None = None
+) -> Listing:
     """Return the `wanted` rows that an approximate search with this cutoff scores in full.
 
-    None are listed for a query that the kernel cannot express, see `sums.fits`.
+    With `but`, as if that document was not in the segment, and then up to as many rows more as it
+    has. None are listed for a query that the kernel cannot express, see `sums.fits`.
 
     >>> from lsr.index.warmup import MemoryLive, MemorySegment
     >>> from lsr.sparse import SparseVectors
@@ -81,10 +75,15 @@ def list_rows(live: Live, query: SparseVector, cutoff: float, wanted: int) -> Li
     segment, scratch = live.segment, scratch_of_thread()
     n_terms = scratch.known(scratch.take(query), segment.vocab_size)
     count = postings = 0
+    if but is not None:
+        bounds = segment.document_rows
+        wanted += 1 if bounds is None else int(bounds[but + 1] - bounds[but])
     if n_terms:
         arguments = arguments_of(segment)
-        deleted = _ALL if live.deleted is None else frozen(live.deleted, np.bool_)
-        masks = table_of([deleted, _ALL])
+        masks = _NONE_OUT
+        if live.deleted is not None:
+            deleted = frozen(live.deleted, np.bool_)
+            masks = table_of([deleted, _ALL])
         scratch.make_work(arguments, n_terms)
         scratch.make_shortlist(wanted)
         scratch.work.counts.fill(0)
@@ -92,9 +91,10 @@ def list_rows(live: Live, query: SparseVector, cutoff: float, wanted: int) -> Li
         count = max(0, listing(*given, n_terms, cutoff, wanted))
         postings = int(scratch.work.counts[0])
     rows, sums = scratch.work.listed[:count].copy(), scratch.work.parts[:count]
-    places = np.empty(count, np.int64)
-    places[np.argsort(255 - sums, kind="stable")] = np.arange(count)
-    documents = (
-        rows if segment.row_document is None else segment.row_document[rows].astype(np.int64)
-    )
-    return Listing(rows, documents, places, postings)
+    documents = rows if segment.row_document is None else segment.row_document[rows]
+    if but is not None:
+        others = documents != but
+        rows, sums, documents = rows[others], sums[others], documents[others]
+    places = np.empty(len(rows), np.int64)
+    places[np.argsort(255 - sums, kind="stable")] = np.arange(len(rows))
+    return Listing(rows, None if segment.row_document is None else documents, places, postings)

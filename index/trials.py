@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from lsr.sparse import SparseVector
 
 from .knobs import BlockKnobs, SearchKnobs
-from .listing import Listing, list_rows
+from .listing import list_rows
 from .samples import Source
 from .search import Found, search
 from .searchable import Live
@@ -70,15 +69,18 @@ class Trial(NamedTuple):
         return cls(query, source, found[-1], dict(zip(sizes, costs, strict=True)))
 
 
-class _Outcome(NamedTuple):
-    """Of a query, for each oversample: the share of the best found, and the cost.
+class _Sweep(NamedTuple):
+    """What the listings of all trials with one cutoff tell, for each trial and segment.
 
-    `least` is the cost of the smallest oversample where no segment has to be searched exactly.
+    `postings` were added, `listed` rows came of it; `filled` has for each number of hits how many
+    of those rows have that many documents. `places` has for each trial and rank where that
+    document stands in its segment.
     """
 
-    recall: Shares
-    cost: Shares
-    least: float
+    postings: Numbers
+    listed: Numbers
+    filled: Mapping[int, Shares]
+    places: Numbers
 
 
 def find_others(
@@ -111,81 +113,102 @@ def try_shortlists(
     """Return for each number of hits the points of the grid, cutoffs from high to low.
 
     `settled(k, points, least)` tells whether what costs `least` and more is of no use for k hits;
-    lower cutoffs read more, so they are left out then. A true document counts as found when its
+    lower cutoffs read more, so they are left out then, as are oversamples whose rows cost more
+    than exact search. A true document counts as found when its
     best row is scored: a search can find a little more, by other rows of it and with ties at the
     k-th score.
     """
-    points: dict[int, list[Point[SearchKnobs]]] = {size: [] for size in trials[0].costs}
-    open_sizes = set(points)
+    oversamples = {size: _affordable(trials, size) for size in trials[0].costs}
+    points: dict[int, list[Point[SearchKnobs]]] = {size: [] for size in oversamples}
     for step, cutoff in enumerate(CUTOFFS):
-        outcomes: dict[int, list[_Outcome]] = {size: [] for size in open_sizes}
-        for number, trial in enumerate(trials):
-            for size, outcome in _outcomes(segments, trial, cutoff, open_sizes).items():
-                outcomes[size].append(outcome)
-            progress((step + (number + 1) / len(trials)) / len(CUTOFFS))
-        for size, some in outcomes.items():
-            recalls = np.mean([one.recall for one in some], axis=0).tolist()
-            costs = np.mean([one.cost for one in some], axis=0).tolist()
-            for recall, cost, oversample in zip(recalls, costs, OVERSAMPLES, strict=True):
+        wanted = {size: _candidates(some, size) for size, some in oversamples.items()}
+        if not wanted:
+            break
+        sweep = _sweep(
+            segments, trials, cutoff, {size: int(some[-1]) for size, some in wanted.items()}
+        )
+        progress((step + 1) / len(CUTOFFS))
+        for size in wanted:
+            recalls, costs, least = _outcome(segments, trials, sweep, size, oversamples[size])
+            for recall, cost, oversample in zip(recalls, costs, oversamples[size], strict=True):
                 points[size].append(Point(recall, cost, SearchKnobs(cutoff, oversample)))
-            if settled(size, points[size], float(np.mean([one.least for one in some]))):
-                open_sizes.remove(size)
+            if settled(size, points[size], least):
+                del oversamples[size]
     progress(1.0)
     return points
 
 
-def _outcomes(
-    segments: Sequence[Live], trial: Trial, cutoff: float, sizes: set[int]
-) -> dict[int, _Outcome]:
-    """Return what searches with a cutoff would find, for each of the sizes that the trial has."""
-    sizes = sizes & trial.costs.keys()
-    if not sizes:
-        return {}
-    wanted = SearchKnobs(cutoff, OVERSAMPLES[-1]).candidates(max(sizes))
-    parts = []
-    for number, live in enumerate(segments):
-        listing = _others(live, trial, cutoff, wanted, number)
-        ranks = np.flatnonzero(trial.best.segments == number)
-        parts.append((live, listing, ranks, listing.places_of(trial.best.rows[ranks])))
-    return {size: _outcome(parts, trial, size, sweep_cost(segments)) for size in sizes}
+def _affordable(trials: Sequence[Trial], k: int) -> tuple[float, ...]:
+    """Return the oversamples whose rows cost less than exact search, and the first one."""
+    exact = np.mean([trial.costs[k] for trial in trials if k in trial.costs])
+    some = [each for each in OVERSAMPLES if ROW_COST * SearchKnobs(0, each).candidates(k) < exact]
+    return tuple(some) or OVERSAMPLES[:1]
 
 
-def _others(live: Live, trial: Trial, cutoff: float, wanted: int, number: int) -> Listing:
-    """Return the listing of a segment without the source of the query."""
-    if trial.source is None or trial.source.segment != number:
-        return list_rows(live, trial.query, cutoff, wanted)
-    document, bounds = trial.source.document, live.segment.document_rows
-    n_rows = 1 if bounds is None else int(bounds[document + 1] - bounds[document])
-    return list_rows(live, trial.query, cutoff, wanted + n_rows).without(document)
+def _candidates(oversamples: Sequence[float], k: int) -> Numbers:
+    return np.array([SearchKnobs(0, each).candidates(k) for each in oversamples])
+
+
+def _sweep(
+    segments: Sequence[Live], trials: Sequence[Trial], cutoff: float, wanted: Mapping[int, int]
+) -> _Sweep:
+    """List the rows of all trials; `wanted` has how many each number of hits wants at most."""
+    shape = len(trials), len(segments)
+    filled = {size: np.full(shape, np.inf) for size in wanted}
+    most = max(len(trial.best.rows) for trial in trials)
+    postings, listed = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    places = np.full((len(trials), most), np.iinfo(np.int64).max)
+    for number, trial in enumerate(trials):
+        sizes = wanted.keys() & trial.costs.keys()
+        if not sizes:
+            continue
+        longest = max(wanted[size] for size in sizes)
+        for at, live in enumerate(segments):
+            source = trial.source
+            document = source.document if source is not None and source.segment == at else None
+            listing = list_rows(live, trial.query, cutoff, longest, document)
+            postings[number, at], listed[number, at] = listing.postings, listing.size
+            for size in sizes:
+                filled[size][number, at] = listing.rows_with(min(size, live.segment.n_documents))
+            here = np.flatnonzero(trial.best.segments == at)
+            places[number, here] = listing.places_of(trial.best.rows[here])
+    return _Sweep(postings, listed, filled, places)
 
 
 def _outcome(
-    parts: Sequence[tuple[Live, Listing, Numbers, Numbers]], trial: Trial, k: int, sweep: float
-) -> _Outcome:
-    """Return what a search for k hits with each oversample finds and costs.
+    segments: Sequence[Live],
+    trials: Sequence[Trial],
+    sweep: _Sweep,
+    k: int,
+    oversamples: Sequence[float],
+) -> tuple[list[float], list[float], float]:
+    """Return for each oversample the mean recall and cost of searches for k hits.
 
-    Of each segment there is its listing, and the ranks of its best documents with their places.
+    And what the first costs where no segment has to be searched exactly.
     """
-    cost, extra = np.full(len(OVERSAMPLES), sweep), np.zeros(len(OVERSAMPLES))
-    count, full = np.zeros(len(OVERSAMPLES)), False
-    for live, listing, ranks, places in parts:
-        here = min(k, live.segment.n_documents)
-        wanted = _candidates(here)
-        scored = np.minimum(wanted, listing.size)
-        cost += listing.postings + ROW_COST * scored
-        mine = np.sort(places[: np.searchsorted(ranks, k)])
-        found = np.searchsorted(mine, scored)
+    mine = [number for number, trial in enumerate(trials) if k in trial.costs]
+    exact = np.array([trials[number].costs[k] for number in mine])[:, None]
+    n_best = np.array([min(k, len(trials[number].best.rows)) for number in mine])[:, None]
+    places = sweep.places[mine, :k, None]
+    owners = np.full(places.shape[:2], -1)
+    for row, number in enumerate(mine):
+        owners[row, : n_best[row, 0]] = trials[number].best.segments[:k]
+    found = np.zeros((len(mine), len(oversamples)))
+    cost, extra, full = np.full(found.shape, sweep_cost(segments)), np.zeros(found.shape), False
+    for at, live in enumerate(segments):
+        n_hits = min(k, live.segment.n_documents)
+        wanted = _candidates(oversamples, n_hits)
+        scored = np.minimum(wanted, sweep.listed[mine, at, None])
+        cost += sweep.postings[mine, at, None] + ROW_COST * scored
+        here = (owners == at)[:, :, None]
+        count = np.count_nonzero(here & (places < scored[:, None, :]), axis=1)
         if not full:
             # As in `search`: what has too few documents for k hits is searched exactly, until
             # some segment had enough.
-            short = wanted < listing.rows_with(here)
-            found[short] = len(mine)
-            extra[short] += trial.costs[k]
-            full = here == k
-        count += found
-    return _Outcome(count / max(1, min(k, len(trial.best.rows))), cost + extra, float(cost[0]))
-
-
-@lru_cache(maxsize=64)
-def _candidates(k: int) -> Numbers:
-    return np.array([SearchKnobs(0, each).candidates(k) for each in OVERSAMPLES])
+            short = wanted < sweep.filled[k][mine, at, None]
+            count = np.where(short, np.count_nonzero(here, axis=1), count)
+            extra += np.where(short, exact, 0)
+            full = n_hits == k
+        found += count
+    recalls = np.mean(found / np.maximum(n_best, 1), axis=0).tolist()
+    return recalls, np.mean(cost + extra, axis=0).tolist(), float(np.mean(cost[:, 0]))
