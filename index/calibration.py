@@ -270,11 +270,11 @@ def _trials(
     asked: Sequence[tuple[SparseVector, Source | None]],
     progress: Callable[[float], None],
 ) -> list[Trial]:
-    """Search exactly; many hits are looked for with the first quarter of the queries only."""
+    """Search exactly; many hits are looked for with the first eighth of the queries only."""
     n_documents, trials = _count(segments), []
     sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
     for number, (query, source) in enumerate(asked):
-        some = number < max(20, len(asked) // 4)
+        some = number < max(20, len(asked) // 8)
         here = [size for size in sizes if size <= 100 or some]
         trials.append(Trial.of(segments, query, source, here))
         progress((number + 1) / len(asked))
