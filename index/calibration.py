@@ -41,6 +41,9 @@ BLOCK_ROW_COST, LOOKUP_COST = 200, 50
 
 _LISTS = (4, 6, 9, 13, 20, 30, 45)
 _SKIP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+#: For so many hits this part of the queries is searched for: many hits tell more.
+_PARTS = {10: 1.0, 100: 0.5, 1000: 0.125}
+
 #: Queries made of documents, and those given that are looked at.
 _QUERIES, _MOST_QUERIES = 192, 512
 
@@ -58,7 +61,7 @@ class BlockChoice(NamedTuple):
 class Calibration:
     """For each number of hits and each recall the knobs that cost least; None for exact search.
 
-    `source` says what was searched for: `documents` (their heaviest terms) or `queries`;
+    `source` says what was searched for: `documents` (some of their terms) or `queries`;
     `n_documents` is how many the index had. `blocks` has the same for the search of blocks,
     where they reach that recall; None when the index had no blocks.
     """
@@ -201,13 +204,17 @@ def calibrate(
         )
 
     points = try_shortlists(large, trials, settled, _part(told, 0.1, 0.4 if with_blocks else 1.0))
-    table, blocks = {}, {}
+    table: dict[int, dict[float, SearchKnobs | None]] = {}
+    blocks: dict[int, dict[float, BlockChoice]] = {}
     for number, size in enumerate(costs):
         chosen = _choices(points[size], costs[size])
-        table[size] = {target: point and point.knobs for target, point in chosen.items()}
+        table[size] = {
+            target: None if point is None else point.knobs for target, point in chosen.items()
+        }
         if with_blocks:
             others = {
-                target: point.cost if point else costs[size] for target, point in chosen.items()
+                target: costs[size] if point is None else point.cost
+                for target, point in chosen.items()
             }
             share = [0.4 + 0.6 * at / len(costs) for at in (number, number + 1)]
             blocks[size] = _block_choices(large, trials, size, others, _part(told, *share))
@@ -270,12 +277,11 @@ def _trials(
     asked: Sequence[tuple[SparseVector, Source | None]],
     progress: Callable[[float], None],
 ) -> list[Trial]:
-    """Search exactly; many hits are looked for with the first eighth of the queries only."""
+    """Search exactly for all queries; the more hits, the fewer of them."""
     n_documents, trials = _count(segments), []
     sizes = [size for size in SIZES if size == SIZES[0] or size * 200 <= n_documents]
     for number, (query, source) in enumerate(asked):
-        some = number < max(20, len(asked) // 8)
-        here = [size for size in sizes if size <= 100 or some]
+        here = [size for size in sizes if number < max(20, len(asked) * _PARTS[size])]
         trials.append(Trial.of(segments, query, source, here))
         progress((number + 1) / len(asked))
     return trials

@@ -203,8 +203,8 @@ class Index(Reader):
     ) -> Calibration | None:
         """Find the knobs for each recall by searching, and commit them; None for a small index.
 
-        The heaviest terms of its own documents are searched for, or the given queries, which
-        should be real ones. Commits what was added before.
+        Some terms of its own documents are searched for, or the given queries, which should be
+        real ones. Commits what was added before.
         """
         vectors = None if queries is None else to_vectors(queries, lambda: self.encoder)
         transaction = self._writable()

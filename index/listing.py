@@ -91,10 +91,11 @@ def list_rows(
         count = max(0, listing(*given, n_terms, cutoff, wanted))
         postings = int(scratch.work.counts[0])
     rows, sums = scratch.work.listed[:count].copy(), scratch.work.parts[:count]
-    documents = rows if segment.row_document is None else segment.row_document[rows]
+    documents = None if segment.row_document is None else segment.row_document[rows]
     if but is not None:
-        others = documents != but
-        rows, sums, documents = rows[others], sums[others], documents[others]
+        others = (rows if documents is None else documents) != but
+        rows, sums = rows[others], sums[others]
+        documents = None if documents is None else documents[others]
     places = np.empty(len(rows), np.int64)
     places[np.argsort(255 - sums, kind="stable")] = np.arange(len(rows))
-    return Listing(rows, None if segment.row_document is None else documents, places, postings)
+    return Listing(rows, documents, places, postings)

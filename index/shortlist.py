@@ -347,7 +347,7 @@ def listing(
     n_terms: int,
     cutoff: float,
     wanted: int,
-) -> int:
+) -> Any:
     """List the rows that `shortlist` would score, ascending; return how many, -1 if it cannot.
 
     They are in the thread's `listed`, their sums in `parts`. Of rows with the same sum the first

@@ -25,8 +25,8 @@ from .searchable import Live
 #: What a row scored in full costs, in postings added, and what a window costs.
 ROW_COST, WINDOW_COST = 300, 12_000
 
-#: Cutoffs that are tried, from high to low in steps of 1.16, and oversamples.
-CUTOFFS = tuple(round(1.2 * 0.86**step, 4) for step in range(20))
+#: Cutoffs that are tried, from high to low in steps of 1.18, and oversamples.
+CUTOFFS = tuple(round(1.1 * 0.85**step, 4) for step in range(18))
 OVERSAMPLES = (1.1, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)
 
 AnyKnobs = TypeVar("AnyKnobs", SearchKnobs, BlockKnobs)
@@ -96,7 +96,12 @@ def find_others(
     found = search(segments, query, k + 1, knobs=knobs)
     other = (found.segments != source.segment) | (found.documents != source.document)
     kept = np.flatnonzero(other)[:k]
-    return Found(*(array[kept] for array in found[:4]), *found[4:])
+    return found._replace(
+        segments=found.segments[kept],
+        documents=found.documents[kept],
+        rows=found.rows[kept],
+        scores=found.scores[kept],
+    )
 
 
 def sweep_cost(segments: Sequence[Live]) -> float:
@@ -113,20 +118,17 @@ def try_shortlists(
     """Return for each number of hits the points of the grid, cutoffs from high to low.
 
     `settled(k, points, least)` tells whether what costs `least` and more is of no use for k hits;
-    lower cutoffs read more, so they are left out then, as are oversamples whose rows cost more
-    than exact search. A true document counts as found when its
-    best row is scored: a search can find a little more, by other rows of it and with ties at the
-    k-th score.
+    lower cutoffs read more, so they are left out then. So are oversamples whose rows cost more
+    than exact search. A true document counts as found when its best row is scored: a search can
+    find a little more, by other rows of it and with ties at the k-th score.
     """
     oversamples = {size: _affordable(trials, size) for size in trials[0].costs}
     points: dict[int, list[Point[SearchKnobs]]] = {size: [] for size in oversamples}
     for step, cutoff in enumerate(CUTOFFS):
-        wanted = {size: _candidates(some, size) for size, some in oversamples.items()}
+        wanted = {size: int(_candidates(some, size)[-1]) for size, some in oversamples.items()}
         if not wanted:
             break
-        sweep = _sweep(
-            segments, trials, cutoff, {size: int(some[-1]) for size, some in wanted.items()}
-        )
+        sweep = _sweep(segments, trials, cutoff, wanted)
         progress((step + 1) / len(CUTOFFS))
         for size in wanted:
             recalls, costs, least = _outcome(segments, trials, sweep, size, oversamples[size])

@@ -273,7 +273,7 @@ def calibrate(
 ) -> None:
     """Find how little work reaches which recall.
 
-    The index keeps it, and searches go by it. Without --queries the heaviest terms of documents are
+    The index keeps it, and searches go by it. Without --queries some of the terms of documents are
     searched for. Indexing and merging do this by themselves; do it again with real queries.
     """
     from lsr.index.index import Index

@@ -157,7 +157,7 @@ def test_settings_that_cannot_be_followed_are_refused() -> None:
 
 
 def test_calibration_finds_knobs_that_reach_each_recall(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {"_QUERIES": 20, "_LISTS": (6, 16), "_OVERSAMPLES": (2.0,), "SIZES": (10,)}
+    small = {"_QUERIES": 20, "_LISTS": (6, 16), "SIZES": (10,)}
     for name, value in small.items():
         monkeypatch.setattr(calibration, name, value)
     vectors = topical(20_000, 13)
