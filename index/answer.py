@@ -11,8 +11,9 @@ import numpy.typing as npt
 from lsr.sparse import SparseVector
 from lsr.types import Explanation, Hit, LegScore, Passage, TermProduct
 
+from .found import Found
 from .legs import SPARSE
-from .search import Found, score_rows
+from .search import score_rows
 from .segment import Segment
 from .store import LiveSegment
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from lsr.errors import ConfigError, DataError
 from lsr.sparse import SparseVector, SparseVectors
 
+from .found import Found
 from .ids import hash_ids
-from .search import Found, score_rows
+from .search import score_rows
 from .store import LiveSegment
 
 

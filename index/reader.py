@@ -17,6 +17,7 @@ from lsr.types import Document, Explanation, SearchResult, SearchStats
 from .answer import Answer, explanation, passage_of
 from .blended import ask_legs, to_blend
 from .feedback import Feedback
+from .found import Found
 from .fusion import Fusion, Method
 from .hybrid import DEPTH, HYBRID
 from .info import IndexInfo, describe
@@ -26,7 +27,7 @@ from .legs import MAKERS, SPARSE, Allowed, LegSearcher
 from .neighbours import find_like, own_vector, score_documents
 from .planner import Effort, Path
 from .query import Query, is_sound, to_vectors
-from .search import Found, search, search_many
+from .search import search, search_many
 from .settings import IndexSettings
 from .sparse_leg import SparseSearcher
 from .store import Snapshot, Store

@@ -13,10 +13,11 @@ from lsr.sparse import SparseVector, SparseVectors
 from lsr.types import TermProduct
 
 from .answer import explanation
+from .found import Found
 from .knobs import Knobs
 from .legs import Allowed, LegFound
 from .neighbours import best_scores, own_vector
-from .search import Found, score_rows, search, search_many
+from .search import score_rows, search, search_many
 from .store import LiveSegment
 
 Ints = npt.NDArray[np.int64]

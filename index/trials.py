@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from lsr.sparse import SparseVector
 
+from .found import Found
 from .knobs import BlockKnobs, SearchKnobs
 from .listing import list_rows
 from .samples import Source
-from .search import Found, search
+from .search import search
 from .searchable import Live
 
 #: What a row scored in full costs, in postings added, and what a window costs.

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from lsr.errors import ConfigError, IndexFormatError
 from lsr.index import search as module
 from lsr.index.exact import exact_search
+from lsr.index.found import Found
 from lsr.index.knobs import SearchKnobs
-from lsr.index.search import Found, load_kernels, score_rows, search, search_many
+from lsr.index.search import load_kernels, score_rows, search, search_many
 from lsr.index.warmup import MemoryLive, MemorySegment
 from lsr.sparse import SparseVector, SparseVectors
 
