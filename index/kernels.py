@@ -5,7 +5,7 @@ from .best_first import best_first
 from .gathering import gather
 from .inversion import invert
 from .scoring import is_sound, score_rows
-from .shortlist import listing, shortlist
+from .shortlist import shortlist
 from .topk import best_rows
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "gather",
     "invert",
     "is_sound",
-    "listing",
     "score_rows",
     "shortlist",
 ]

@@ -70,7 +70,7 @@ def list_rows(
     >>> found.rows.tolist(), found.places.tolist()
     ([0, 2], [1, 0])
     """
-    from .kernels import listing
+    from .shortlist import listing  # compiled when first needed, as the kernels that build
 
     segment, scratch = live.segment, scratch_of_thread()
     n_terms = scratch.known(scratch.take(query), segment.vocab_size)
