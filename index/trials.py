@@ -197,7 +197,7 @@ def _outcome(
     for row, number in enumerate(mine):
         owners[row, : n_best[row, 0]] = trials[number].best.segments[:k]
     found = np.zeros((len(mine), len(oversamples)))
-    cost, extra, full = np.full(found.shape, sweep_cost(segments)), np.zeros(found.shape), False
+    cost, extra, full = np.zeros(found.shape) + sweep_cost(segments), np.zeros(found.shape), False
     for at, live in enumerate(segments):
         n_hits = min(k, live.segment.n_documents)
         wanted = _candidates(oversamples, n_hits)
