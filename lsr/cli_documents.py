@@ -165,6 +165,8 @@ def _show(found: IndexInfo, output: Output) -> None:
         "fingerprint": encoder.get("fingerprint") or "-",
         "fields": ", ".join(f"{name}:{kind}" for name, kind in found.fields.items()) or "none",
     }
+    if found.settings.get("dtype"):
+        lines["weights"] = f"rounded to {found.settings['dtype']}"
     if set(found.legs) != {"sparse"}:
         lines["legs"] = "; ".join(f"{leg}: {described(of)}" for leg, of in found.legs.items())
     if passages:

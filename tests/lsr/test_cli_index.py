@@ -253,6 +253,7 @@ def test_weights_are_rounded_where_that_is_asked_for(cli: Any, tmp_path: Path) -
     assert other.code == 2 and "was begun with --dtype float16" in other.err
     assert cli(*begun, "--dtype", "float16", "--resume").code == 0
     assert cli("info", "d", "--json").json()["settings"]["dtype"] == "float16"
+    assert "rounded to float16" in cli("info", "d").out
     wrong = cli(*begun, "--dtype", "int8")
     assert wrong.code == 2 and "float16" in wrong.err
     without = cli("index", "v.jsonl", "--out", "e", "--legs", "bm25", "--dtype", "float16")
