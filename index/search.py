@@ -37,6 +37,9 @@ COLD_SECONDS = 0.3
 #: Hits are collected in room for 2k and this many more, then cut down to the k best.
 SPARE = 64
 
+#: Hits up to which the queries of a batch are searched together; their room stays with the thread.
+TOGETHER = 10_000
+
 #: The ways through a segment; the first that some segment took names that of a search.
 _WAYS = ("accumulate", "blocks", "exact", "scan")
 
@@ -339,7 +342,7 @@ def _search_chunk(
     """
     segment, scratch = live.segment, scratch_of_thread()
     wanted = min(k, segment.n_documents)
-    if not wanted:
+    if not 0 < wanted <= TOGETHER:
         return [search([live], query, k, None, knobs) for query in queries]
     arguments = arguments_of(segment)
     scratch.make_work(arguments, scratch.take_all(queries, segment.vocab_size))

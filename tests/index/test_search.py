@@ -256,7 +256,10 @@ def test_threads_return_what_one_thread_returns() -> None:
 @pytest.mark.parametrize("deleted", [None, [0, 5, 17]])
 @pytest.mark.parametrize("k", [1, 9, 400])
 def test_queries_in_one_call_find_what_each_finds_alone(
-    knobs: SearchKnobs | None, deleted: list[int] | None, k: int
+    monkeypatch: pytest.MonkeyPatch,
+    knobs: SearchKnobs | None,
+    deleted: list[int] | None,
+    k: int,
 ) -> None:
     load_kernels()
     rng = np.random.default_rng(5)
@@ -276,10 +279,10 @@ def test_queries_in_one_call_find_what_each_finds_alone(
         vector(dict.fromkeys(range(60), 1.0)),
     ]
     alone = [search([index], query, k, None, knobs) for query in queries]
-    for threads in (1, 2):
-        for one, other in zip(
-            search_many([index], queries, k, threads=threads, knobs=knobs), alone, strict=True
-        ):
+    for threads, together in ((1, 10_000), (2, 10_000), (1, 5)):
+        monkeypatch.setattr(module, "TOGETHER", together)
+        many = search_many([index], queries, k, threads=threads, knobs=knobs)
+        for one, other in zip(many, alone, strict=True):
             assert [part.tolist() for part in one[:4]] == [part.tolist() for part in other[:4]]
             assert one[4:] == other[4:]
 
