@@ -18,8 +18,8 @@ from .saturation import NONE
 from .searchable import Searchable
 from .windows import BLOCK, MAX_WINDOW_ROWS, MOST_POSTINGS, RECORD, TIERS, Postings, frozen
 
-#: Queries that a kernel takes in one call.
-CHUNK = 16
+#: Queries that a kernel takes in one call at most.
+CHUNK = 64
 
 
 class Arguments(NamedTuple):

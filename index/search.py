@@ -40,6 +40,9 @@ SPARE = 64
 #: Hits up to which the queries of a batch are searched together; their room stays with the thread.
 TOGETHER = 10_000
 
+#: Queries of a batch that a thread takes at a time at least.
+LEAST = 16
+
 #: The ways through a segment; the first that some segment took names that of a search.
 _WAYS = ("accumulate", "blocks", "exact", "scan")
 
@@ -202,14 +205,17 @@ def search_many(
     if threads is not None and threads < 1:
         raise ConfigError(f"threads is {threads}; it must be at least 1")
     asked = list(queries)
-    starts = range(0, len(asked), CHUNK)
-    workers = min(threads or os.cpu_count() or 1, len(starts))
+    workers = threads or os.cpu_count() or 1
+    # Some pieces for each thread, so that none waits long for the last; but no small ones.
+    size = min(CHUNK, max(LEAST, -(-len(asked) // (4 * workers))))
+    starts = range(0, len(asked), size)
+    workers = min(workers, len(starts))
     if k < 1 or (workers <= 1 and _engine.kernels is None):
         return [search(segments, query, k, allowed, knobs) for query in asked]
     _engine.load()
 
     def part(start: int) -> list[Found]:
-        chunk = asked[start : start + CHUNK]
+        chunk = asked[start : start + size]
         if len(segments) == 1 and allowed is None and not isinstance(knobs, BlockKnobs):
             return _search_chunk(segments[0], chunk, k, knobs)
         return [search(segments, query, k, allowed, knobs) for query in chunk]
