@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from lsr.index.calibration import TARGETS
 from lsr.index.index import Index
 from lsr.index.knobs import BlockKnobs, SearchKnobs
 from lsr.index.warmup import warmup
@@ -17,7 +18,6 @@ from .search_engines import Build, Setting
 from .search_sets import Csr
 
 _BATCH = 8192
-_TARGETS = (0.90, 0.95, 0.97, 0.98, 0.99, 0.995)
 #: The expert knobs of each path, swept when all paths are asked for.
 _SWEEPS: Mapping[str, Mapping[str, Sequence[float]]] = {
     "exact": {},
@@ -47,7 +47,7 @@ class LsrEngine:
     def settings(
         self, build: Build, documents: Csr, k: int, *, thorough: bool
     ) -> Sequence[Setting]:
-        found = [Setting({"recall": target}) for target in _TARGETS]
+        found = [Setting({"recall": target}) for target in TARGETS]
         paths = _SWEEPS if build.options.get("blocks") else ("exact", "accumulate")
         forced = [one for path in paths for one in _forced(path)] if thorough else []
         return [*found, Setting({"exact": True}, exact=True), *forced]

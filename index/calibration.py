@@ -15,7 +15,7 @@ from .knobs import SMALL, BlockKnobs, Knobs, SearchKnobs
 from .legs import SPARSE, leg_settings
 from .samples import Source, draw_samples
 from .searchable import Live
-from .trials import AnyKnobs, Point, Trial, find_others, try_shortlists
+from .trials import AnyKnobs, Point, Trial, exact_cost, find_others, try_shortlists
 
 if TYPE_CHECKING:
     from .transaction import Transaction
@@ -195,7 +195,7 @@ def calibrate(
     with_blocks = have_blocks(large)
     told = progress or (lambda share: None)
     trials = _trials(large, asked, _part(told, 0.0, 0.1))
-    costs = {size: _exact_cost(trials, size) for size in trials[0].costs}
+    costs = {size: exact_cost(trials, size) for size in trials[0].costs}
 
     def settled(k: int, points: Sequence[Point[SearchKnobs]], least: float) -> bool:
         cheapest = [_cheapest(points, target) for target in TARGETS]
@@ -287,23 +287,19 @@ def _trials(
     return trials
 
 
-def _exact_cost(trials: Sequence[Trial], k: int) -> float:
-    return float(np.mean([trial.costs[k] for trial in trials if k in trial.costs]))
-
-
 def _part(progress: Callable[[float], None], start: float, stop: float) -> Callable[[float], None]:
     """Return what tells the progress of a part of the work."""
     return lambda share: progress(start + share * (stop - start))
 
 
 def _choices(
-    points: Sequence[Point[SearchKnobs]], exact_cost: float
+    points: Sequence[Point[SearchKnobs]], most: float
 ) -> dict[float, Point[SearchKnobs] | None]:
-    """Return for each target the cheapest point that reaches it, None if exact search is."""
+    """Return for each target the cheapest point that reaches it, None if exact search, `most`, is."""
     chosen = {}
     for target in TARGETS:
         cheapest = _cheapest(points, target)
-        pays = cheapest is not None and cheapest.cost < exact_cost
+        pays = cheapest is not None and cheapest.cost < most
         chosen[target] = cheapest if pays else None
     return chosen
 

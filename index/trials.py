@@ -110,6 +110,11 @@ def sweep_cost(segments: Sequence[Live]) -> float:
     return WINDOW_COST * sum(len(live.segment.postings[0]) - 1 for live in segments)
 
 
+def exact_cost(trials: Sequence[Trial], k: int) -> float:
+    """Return what exact search for k hits costs on average."""
+    return float(np.mean([trial.costs[k] for trial in trials if k in trial.costs]))
+
+
 def try_shortlists(
     segments: Sequence[Live],
     trials: Sequence[Trial],
@@ -143,7 +148,7 @@ def try_shortlists(
 
 def _affordable(trials: Sequence[Trial], k: int) -> tuple[float, ...]:
     """Return the oversamples whose rows cost less than exact search, and the first one."""
-    exact = np.mean([trial.costs[k] for trial in trials if k in trial.costs])
+    exact = exact_cost(trials, k)
     some = [each for each in OVERSAMPLES if ROW_COST * SearchKnobs(0, each).candidates(k) < exact]
     return tuple(some) or OVERSAMPLES[:1]
 
