@@ -295,7 +295,7 @@ def _part(progress: Callable[[float], None], start: float, stop: float) -> Calla
 def _choices(
     points: Sequence[Point[SearchKnobs]], most: float
 ) -> dict[float, Point[SearchKnobs] | None]:
-    """Return for each target the cheapest point that reaches it, None if all cost `most` or more."""
+    """Return for each target the cheapest point that reaches it; None if that costs `most`."""
     chosen = {}
     for target in TARGETS:
         cheapest = _cheapest(points, target)
